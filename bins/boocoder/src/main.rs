@@ -1,0 +1,3 @@
+//! The dispatcher for coding agents.
+
+fn main() {}

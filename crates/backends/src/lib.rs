@@ -1,0 +1,1 @@
+//! Ways to reach a coding agent, and child processes done once for all of them.

@@ -1,0 +1,1 @@
+//! Each port's contract as tests, one named test per clause.

@@ -1,0 +1,1 @@
+//! A small scripted ACP agent: the product's fallback and the tests' fake.

@@ -1,0 +1,1 @@
+//! What happens next: the pure dispatch state machine, its vocabulary and its ports.

@@ -1,0 +1,1 @@
+//! The durable record: queue, conversations, frames and changes in SQLite.

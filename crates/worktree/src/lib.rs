@@ -1,0 +1,1 @@
+//! Git worktrees, checkpoints and pending changes, without running anything the repository names.

@@ -1,0 +1,1 @@
+//! Short runnable programs that embed the libraries.

@@ -1,0 +1,1 @@
+//! Fakes, the scripted model server, simulation and end-to-end tests.
