@@ -1,1 +1,16 @@
 //! What happens next: the pure dispatch state machine, its vocabulary and its ports.
+//!
+//! There is no runtime, clock, randomness or input and output in this crate: time arrives as events, ids
+//! are given, and `async fn` stands only in the signatures of [`ports`]. A *turn* is one attempt of one
+//! agent at one task; every backend's turns share the machine in [`turn`], and how backends differ is the
+//! data in [`profile`] and [`routing`].
+
+pub mod agent;
+pub mod change;
+pub mod conversation;
+pub mod frame;
+pub mod ids;
+pub mod ports;
+pub mod profile;
+pub mod routing;
+pub mod task;

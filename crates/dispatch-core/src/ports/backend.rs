@@ -1,0 +1,118 @@
+//! How a turn reaches a coding agent.
+
+use std::{path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+
+use crate::{
+    agent::{AgentCommand, AgentUpdate, Answer, End, Failure, Notice},
+    ids::{ChatId, TaskId},
+    profile::{BackendProfile, Stop},
+    task::Name,
+};
+
+/// What an agent is started for.
+#[derive(Debug, Clone)]
+pub struct SessionSpec {
+    /// The task, for tags and logs.
+    pub task: TaskId,
+    /// The conversation, which keys warm agents.
+    pub chat: ChatId,
+    /// Which start of the dispatcher this is; processes are tagged with it, so that leftovers are found.
+    pub run_tag: String,
+    /// The agent; `None` is native inference.
+    pub agent: Option<Name>,
+    /// Where the agent works: the worktree's top folder.
+    pub cwd: PathBuf,
+    /// The model, where one is asked for.
+    pub model: Option<Name>,
+    /// The mode, where one is asked for.
+    pub mode: Option<Name>,
+    /// The thinking option, where one is asked for.
+    pub thinking: Option<Name>,
+}
+
+/// What is asked of the agent in one turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The user's words.
+    pub text: String,
+}
+
+/// What a started agent says of itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SessionInfo {
+    /// The agent's own id of the conversation.
+    pub agent_session: Option<String>,
+    /// The slash commands known so far.
+    pub commands: Vec<AgentCommand>,
+    /// What the user should know, for example an option that the agent lacks.
+    pub notices: Vec<Notice>,
+}
+
+/// How an agent is let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// Its turn ended by itself: a warm agent stays, others end.
+    Return,
+    /// It is to be gone now.
+    Kill,
+}
+
+/// A way to start agents.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// How this backend differs from others.
+    fn profile(&self) -> &'static BackendProfile;
+
+    /// Starts the agent's process (or finds a warm one) without talking to it yet.
+    ///
+    /// # Errors
+    /// A [`Failure`] when it cannot be started; nothing runs then.
+    async fn open(&self, spec: SessionSpec) -> Result<Opened, Failure>;
+}
+
+/// An agent that was opened. Two handles, because Stop must be sendable while the stream is awaited.
+pub struct Opened {
+    /// The conversation.
+    pub session: Box<dyn AgentSession>,
+    /// The other hand on it.
+    pub control: Arc<dyn AgentControl>,
+}
+
+/// One agent's conversation, driven by one owner. The calls come in this order: `start`, `prompt`, `next`
+/// until it gives an end, `close`; `close` may come at any time, and always comes.
+#[async_trait]
+pub trait AgentSession: Send {
+    /// Gets the agent ready for a prompt: handshake, conversation, model, mode and thinking option.
+    /// Dropping the future gives up; only `close` may be called after that.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the agent's words, or the end of what it printed, when it does not get ready.
+    async fn start(&mut self) -> Result<SessionInfo, Failure>;
+
+    /// Sends the prompt. It may have gone out even if this fails.
+    ///
+    /// # Errors
+    /// A [`Failure`] when it cannot be sent.
+    async fn prompt(&mut self, prompt: Prompt) -> Result<(), Failure>;
+
+    /// Waits for news and appends a batch of it to `into`; returns the end once the turn has ended, with
+    /// or after its last updates. Cancel-safe: what was not handed over comes with the next call.
+    async fn next(&mut self, into: &mut Vec<AgentUpdate>) -> Option<End>;
+
+    /// Lets the agent go. When this returns, nothing of the turn runs any more: with [`Close::Kill`], or
+    /// for agents that do not outlive their turn, the whole process tree is gone.
+    async fn close(self: Box<Self>, how: Close);
+}
+
+/// The hand that reaches an agent while its stream is awaited. Everything is safe to repeat and does
+/// nothing once the agent is gone.
+#[async_trait]
+pub trait AgentControl: Send + Sync {
+    /// Climbs one rung of the stop ladder. It does not wait for the effect: the end comes in the stream.
+    async fn stop(&self, rung: Stop);
+
+    /// Answers a permission request of this turn; an unknown or answered one is left alone.
+    async fn answer(&self, id: &str, answer: Answer);
+}

@@ -1,0 +1,21 @@
+//! Ports: traits that the world implements. Each states what dispatch may rely on; the `conformance`
+//! crate holds the same clauses as tests.
+
+mod backend;
+mod publisher;
+mod records;
+mod store;
+mod workspace;
+
+pub use backend::{AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec};
+pub use publisher::Publisher;
+pub use records::{
+    ChangeFilter, Decision, NewChange, NewProject, Records, RecordsError, SessionView, TaskFilter, Totals,
+};
+pub use store::{
+    Class, Lease, NewCheckpoint, NodeInfo, Recovered, RecoveredAs, SettledChange, SettledMessage, Settlement,
+    StopAnswer, Store, StoreError, WriteAnswer,
+};
+pub use workspace::{
+    CancelFlag, Release, Workspace, WorkspaceError, WorkspaceInfo, WorkspaceOwner, WorkspaceSpec,
+};

@@ -1,0 +1,195 @@
+//! The durable record, as people and programs read it and act on it.
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+
+use super::store::StoreError;
+use crate::{
+    agent::Cost,
+    change::{Change, ChangeState, Checkpoint},
+    conversation::Message,
+    frame::Frame,
+    ids::{ChangeId, ChatId, CheckpointId, ProjectId, Seq, SessionId, TaskId, Timestamp},
+    task::{NewTask, Project, Task, TaskState},
+};
+
+use super::store::SettledChange;
+
+/// Why a request was refused or could not be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordsError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no such thing.
+    #[error("no {what} {id}")]
+    NotFound {
+        /// What was looked for.
+        what: &'static str,
+        /// What it was called.
+        id: String,
+    },
+    /// An abbreviated id fits several.
+    #[error("{what} {id} is ambiguous: give more of its digits")]
+    Ambiguous {
+        /// What was looked for.
+        what: &'static str,
+        /// What was given.
+        id: String,
+    },
+    /// The request contradicts the record: a closed session, a chat of another session, …
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A project to record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewProject {
+    /// What a person calls it.
+    pub name: String,
+    /// The repository's top folder.
+    pub path: Option<PathBuf>,
+}
+
+/// Which tasks to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Of this project.
+    pub project: Option<ProjectId>,
+    /// Of this session.
+    pub session: Option<SessionId>,
+    /// In this state.
+    pub state: Option<TaskState>,
+    /// At most so many; 0 is no limit.
+    pub limit: usize,
+}
+
+/// Which changes to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangeFilter {
+    /// Of this project.
+    pub project: Option<ProjectId>,
+    /// Of this task.
+    pub task: Option<TaskId>,
+    /// In this state.
+    pub state: Option<ChangeState>,
+    /// At most so many; 0 is no limit.
+    pub limit: usize,
+}
+
+/// A user's decision about a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It is in the user's checkout.
+    Applied,
+    /// It is refused.
+    Rejected,
+}
+
+/// A change that a user makes of a checkpoint (SPEC S3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewChange {
+    /// The task whose checkpoint it is.
+    pub task: TaskId,
+    /// The change.
+    pub change: SettledChange,
+}
+
+/// A session as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionView {
+    /// Its id.
+    pub id: SessionId,
+    /// Its project.
+    pub project: ProjectId,
+    /// Its title.
+    pub title: String,
+    /// Whether it takes more tasks.
+    pub open: bool,
+    /// Its chats, oldest first.
+    pub chats: Vec<ChatId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Sums over turns.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Totals {
+    /// How many tasks.
+    pub tasks: u64,
+    /// Input tokens.
+    pub input_tokens: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// Costs, one entry a currency.
+    pub costs: Vec<Cost>,
+}
+
+/// The durable record, as people and programs read it and act on it.
+#[async_trait]
+pub trait Records: Send + Sync {
+    /// The project with this path, made if there is none.
+    async fn ensure_project(&self, new: NewProject) -> Result<Project, RecordsError>;
+
+    /// A project by its id.
+    async fn project(&self, id: ProjectId) -> Result<Project, RecordsError>;
+
+    /// All projects, by name.
+    async fn projects(&self) -> Result<Vec<Project>, RecordsError>;
+
+    /// The project with this path, if there is one.
+    async fn project_at(&self, path: &Path) -> Result<Option<Project>, RecordsError>;
+
+    /// Makes a task, with what is missing of session, chat and its one user message, in one transaction (SPEC T3).
+    ///
+    /// # Errors
+    /// [`RecordsError::Refused`] for an empty input, a closed session or chat, a chat of another session, a
+    /// session of another project.
+    async fn create_task(&self, new: NewTask) -> Result<Task, RecordsError>;
+
+    /// A task by its id.
+    async fn task(&self, id: TaskId) -> Result<Task, RecordsError>;
+
+    /// The one task whose id begins with `prefix` (at least four digits).
+    async fn find_task(&self, prefix: &str) -> Result<Task, RecordsError>;
+
+    /// Tasks, newest first. A row that cannot be read is left out and reported in the log.
+    async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<Task>, RecordsError>;
+
+    /// A session by its id.
+    async fn session(&self, id: SessionId) -> Result<SessionView, RecordsError>;
+
+    /// The messages of a chat, oldest first, with their parts.
+    async fn messages(&self, chat: ChatId) -> Result<Vec<Message>, RecordsError>;
+
+    /// The frames of a session after `after`, in order, at most `limit`.
+    async fn frames(&self, session: SessionId, after: Seq, limit: usize) -> Result<Vec<Frame>, RecordsError>;
+
+    /// The one change whose id begins with `prefix` (at least four digits).
+    async fn find_change(&self, prefix: &str) -> Result<Change, RecordsError>;
+
+    /// Changes, newest first.
+    async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<Change>, RecordsError>;
+
+    /// Records a decision about a pending change; the same decision again changes nothing.
+    ///
+    /// # Errors
+    /// [`RecordsError::Refused`] when it was decided otherwise, superseded or withdrawn.
+    async fn decide(&self, change: ChangeId, decision: Decision) -> Result<Change, RecordsError>;
+
+    /// Records a change that a user made of a checkpoint, beside the others.
+    async fn add_change(&self, new: NewChange) -> Result<Change, RecordsError>;
+
+    /// The checkpoints of a task's turns, oldest first.
+    async fn checkpoints(&self, task: TaskId) -> Result<Vec<Checkpoint>, RecordsError>;
+
+    /// The one checkpoint whose id begins with `prefix` (at least four digits).
+    async fn find_checkpoint(&self, prefix: &str) -> Result<Checkpoint, RecordsError>;
+
+    /// A checkpoint by its id.
+    async fn checkpoint(&self, id: CheckpointId) -> Result<Checkpoint, RecordsError>;
+
+    /// What all turns of a project used.
+    async fn totals(&self, project: ProjectId) -> Result<Totals, RecordsError>;
+}

@@ -1,0 +1,288 @@
+//! The durable record, as dispatch writes it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{
+    agent::{Cost, Usage},
+    change::{ChangeDraft, CheckpointKind, Snapshot},
+    conversation::{MessageState, Part},
+    frame::{Frame, FrameBody},
+    ids::{ChangeId, Epoch, MessageId, NodeId, TaskId},
+    routing::{ChangeUse, Route},
+    task::{Claim, Name, TaskState, TerminalReason, TurnKey},
+};
+
+/// Whether an error may go away by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// It may: the call can be made again.
+    Retry,
+    /// It will not.
+    GiveUp,
+}
+
+/// Why the record could not be read or written. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store cannot be reached or is busy for now.
+    #[error("{doing}: {source}")]
+    Unavailable {
+        /// What was being done.
+        doing: &'static str,
+        /// The adapter's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store cannot do it: read-only, full, newer than this build, broken.
+    #[error("{doing}: {source}")]
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// The adapter's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another live process is this node.
+    #[error("node {node} is already running")]
+    NodeTaken {
+        /// The node.
+        node: NodeId,
+    },
+}
+
+impl StoreError {
+    /// Whether calling again may help.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Unavailable { .. } => Class::Retry,
+            Self::Failed { .. } | Self::NodeTaken { .. } => Class::GiveUp,
+        }
+    }
+}
+
+/// What became of a write under a [`TurnKey`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteAnswer {
+    /// It was made.
+    Done,
+    /// The key's epoch is not the task's any more, or the task is not running: nothing was changed.
+    Fenced,
+    /// A Stop was accepted first: nothing was changed.
+    StopFirst,
+}
+
+/// A dispatcher process as the record knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// One start of one process.
+    pub id: NodeId,
+    /// What a person reads: host and process id.
+    pub label: String,
+}
+
+/// A node's right to claim tasks and to write for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Its holder.
+    pub node: NodeId,
+    /// How long it lasts from each renewal; `None` lasts as long as the process (a lock file).
+    pub ttl: Option<Duration>,
+}
+
+/// What a Stop was answered (SPEC S1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopAnswer {
+    /// It was running: its turn is being stopped.
+    Stopping,
+    /// It was only waiting, and is cancelled now.
+    Cancelled,
+    /// It had ended before.
+    AlreadyEnded(TaskState),
+    /// There is no such task.
+    NotFound,
+}
+
+/// A checkpoint to record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCheckpoint {
+    /// When it was taken.
+    pub kind: CheckpointKind,
+    /// The assistant message that it belongs to.
+    pub message: Option<MessageId>,
+    /// Which worktree it is of.
+    pub worktree: String,
+    /// What was saved.
+    pub snapshot: Snapshot,
+}
+
+/// The end of an assistant message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SettledMessage {
+    /// The message.
+    pub id: MessageId,
+    /// Its final state.
+    pub state: MessageState,
+    /// The text, cut.
+    pub content: String,
+    /// Whether it was cut.
+    pub content_truncated: bool,
+    /// The reasoning, cut.
+    pub reasoning: String,
+    /// Whether it was cut.
+    pub reasoning_truncated: bool,
+    /// The parts, whole.
+    pub parts: Vec<Part>,
+    /// What the turn used.
+    pub usage: Usage,
+}
+
+/// A change to record with a turn's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettledChange {
+    /// The id that it gets.
+    pub id: ChangeId,
+    /// Who made it.
+    pub agent: String,
+    /// What it does to the session's pending one.
+    pub mode: ChangeUse,
+    /// Whether the turn failed.
+    pub from_failed_turn: bool,
+    /// What it changes.
+    pub draft: ChangeDraft,
+}
+
+/// Everything that a turn's end writes, in one transaction (SPEC T10, T13).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settlement {
+    /// The task's final state.
+    pub state: TaskState,
+    /// Why.
+    pub reason: TerminalReason,
+    /// The task's summary.
+    pub summary: Option<String>,
+    /// What the turn cost.
+    pub cost: Option<Cost>,
+    /// The assistant message, where it was begun.
+    pub message: Option<SettledMessage>,
+    /// The change, if the turn made one that is to be queued.
+    pub change: Option<SettledChange>,
+    /// The frames that end the turn, in order. The store puts the superseded change's id into
+    /// `pending_change`, which it alone knows.
+    pub frames: Vec<FrameBody>,
+}
+
+/// A turn that recovery found without its node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// Its task.
+    pub task: TaskId,
+    /// What became of it.
+    pub became: RecoveredAs,
+}
+
+/// What recovery made of a turn (SPEC D6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecoveredAs {
+    /// Its prompt had not gone out: pending again, in its place.
+    Pending,
+    /// Its prompt had gone out: interrupted, with everything streamed kept.
+    Interrupted,
+    /// A Stop had been accepted: cancelled.
+    Cancelled,
+}
+
+/// The durable record, as dispatch writes it.
+///
+/// A write under a [`TurnKey`] changes nothing unless the task is running under that epoch. Writes are
+/// durable when their call returns, as far as the adapter promises durability at all.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Makes this process a node.
+    ///
+    /// # Errors
+    /// [`StoreError::NodeTaken`] when a live process holds the same id.
+    async fn join(&self, node: &NodeInfo) -> Result<Lease, StoreError>;
+
+    /// Renews a lease; returns the tasks of this node whose turn a Stop was accepted for, or `None` when
+    /// the lease has lapsed: it is lost for good, and its turns must end at once.
+    async fn renew(&self, lease: &Lease) -> Result<Option<Vec<TaskId>>, StoreError>;
+
+    /// Gives the lease back. Turns that it still holds are recovered like a dead node's.
+    async fn leave(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Settles the turns of nodes that are dead (SPEC D6); each once, whoever asks.
+    async fn recover(&self) -> Result<Vec<Recovered>, StoreError>;
+
+    /// Claims up to `free` of the oldest claimable tasks for the node that holds `lease`, or just `only`
+    /// when it is claimable; empty when nothing is.
+    ///
+    /// At most one task of a session is ever running, and a task is held by at most one node. Each claim
+    /// carries a new epoch; writes of an older one change nothing. Nothing is claimed on a lapsed lease. A
+    /// claimed task is `running`, with its start time.
+    async fn claim(&self, lease: &Lease, free: usize, only: Option<TaskId>)
+    -> Result<Vec<Claim>, StoreError>;
+
+    /// Records the route that the first claim chose; a later attempt keeps it.
+    async fn record_route(&self, turn: &TurnKey, route: Route) -> Result<WriteAnswer, StoreError>;
+
+    /// Records an empty assistant message, state `streaming`; an earlier attempt's that is still empty is
+    /// used again, and its id returned in place of `fresh`.
+    async fn begin_message(
+        &self,
+        turn: &TurnKey,
+        fresh: MessageId,
+        model: Option<&Name>,
+    ) -> Result<(WriteAnswer, MessageId), StoreError>;
+
+    /// Records a checkpoint; the same snapshot twice is recorded once.
+    async fn record_checkpoint(
+        &self,
+        turn: &TurnKey,
+        checkpoint: NewCheckpoint,
+    ) -> Result<WriteAnswer, StoreError>;
+
+    /// Records the agent's own id of the conversation.
+    async fn record_agent_session(
+        &self,
+        turn: &TurnKey,
+        id: &str,
+        worktree: &str,
+    ) -> Result<WriteAnswer, StoreError>;
+
+    /// Records that the prompt is about to go out. Answers [`WriteAnswer::StopFirst`] when a Stop was
+    /// accepted: then it must not.
+    async fn record_prompt_sent(&self, turn: &TurnKey) -> Result<WriteAnswer, StoreError>;
+
+    /// Appends frames to the turn's session and gives them their `seq`; empty when fenced.
+    async fn append(
+        &self,
+        turn: &TurnKey,
+        message: Option<MessageId>,
+        frames: Vec<FrameBody>,
+    ) -> Result<Vec<Frame>, StoreError>;
+
+    /// Ends the turn: everything in one transaction, with its last frames, which are returned.
+    ///
+    /// Answers [`WriteAnswer::StopFirst`] when a Stop was accepted and the settlement does not say
+    /// `cancelled`: whichever commits first has decided (SPEC S2).
+    async fn settle(
+        &self,
+        turn: &TurnKey,
+        settlement: Settlement,
+    ) -> Result<(WriteAnswer, Vec<Frame>), StoreError>;
+
+    /// Makes a running task whose prompt has not gone out pending again, in its place, and appends
+    /// `frames`. [`WriteAnswer::StopFirst`] when a Stop was accepted.
+    async fn requeue(
+        &self,
+        turn: &TurnKey,
+        frames: Vec<FrameBody>,
+    ) -> Result<(WriteAnswer, Vec<Frame>), StoreError>;
+
+    /// Accepts a Stop: marks a running task, or cancels a waiting one; any number of times (SPEC S1).
+    async fn request_stop(&self, task: TaskId) -> Result<StopAnswer, StoreError>;
+
+    /// The epoch that the task runs under now; `None` when it is not running.
+    async fn running_epoch(&self, task: TaskId) -> Result<Option<Epoch>, StoreError>;
+}
