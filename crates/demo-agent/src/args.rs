@@ -1,0 +1,70 @@
+//! The command line.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+/// What the command line asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Args {
+    /// Where conversations are kept; `None` forgets them at exit.
+    pub state: Option<PathBuf>,
+    /// Where a line is appended for every prompt that arrives.
+    pub ledger: Option<PathBuf>,
+    /// Misbehaviour from the start, in the order given.
+    pub faults: Vec<Fault>,
+    /// Print the help and end.
+    pub help: bool,
+}
+
+/// One misbehaviour from the start.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Exit(u8),
+    Garbage,
+    Silent,
+    Slow(Duration),
+    Stderr(String),
+    Version(u64),
+    NoSession,
+}
+
+impl Args {
+    /// Reads the arguments after the program's name.
+    ///
+    /// # Errors
+    /// A sentence that names the argument that is not understood.
+    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
+        let mut parsed = Self {
+            state: std::env::var_os("BOOCODER_DEMO_STATE").filter(|dir| !dir.is_empty()).map(PathBuf::from),
+            ..Self::default()
+        };
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().ok_or_else(|| format!("{} needs a value", arg.display()));
+            match arg.to_str() {
+                Some("--state") => parsed.state = Some(value()?.into()),
+                Some("--ledger") => parsed.ledger = Some(value()?.into()),
+                Some("--fault") => parsed.faults.push(Fault::parse(&value()?.to_string_lossy())?),
+                Some("--help" | "-h") => parsed.help = true,
+                _ => return Err(format!("unknown argument {}", arg.display())),
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+impl Fault {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let bad = || format!("fault {name} needs a number, not {value:?}");
+        Ok(match name {
+            "exit" => Self::Exit(value.parse().map_err(|_| bad())?),
+            "garbage" => Self::Garbage,
+            "silent" => Self::Silent,
+            "slow" => Self::Slow(Duration::from_millis(value.parse().map_err(|_| bad())?)),
+            "stderr" => Self::Stderr(value.to_owned()),
+            "version" => Self::Version(value.parse().map_err(|_| bad())?),
+            "no-session" => Self::NoSession,
+            _ => return Err(format!("unknown fault {name:?}")),
+        })
+    }
+}
