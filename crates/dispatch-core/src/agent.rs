@@ -381,6 +381,17 @@ pub enum EndedHow {
     Crashed(Failure),
 }
 
+impl std::fmt::Display for EndedHow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Completed => f.write_str("completed"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Failed(failure) => write!(f, "failed: {}", failure.reason),
+            Self::Crashed(failure) => write!(f, "crashed: {}", failure.reason),
+        }
+    }
+}
+
 /// Why something failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]

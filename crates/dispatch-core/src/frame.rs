@@ -195,6 +195,27 @@ impl FrameBody {
         Self::Delta { content: content.into(), placeholder: false }
     }
 
+    /// The frame's type, as its JSON says it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::MessageStarted { .. } => "message_started",
+            Self::Delta { .. } => "delta",
+            Self::ReasoningDelta { .. } => "reasoning_delta",
+            Self::ToolCall { .. } => "tool_call",
+            Self::Plan { .. } => "plan",
+            Self::Usage { .. } => "usage",
+            Self::AgentCommands { .. } => "agent_commands",
+            Self::AgentStatus { .. } => "agent_status",
+            Self::PermissionRequest { .. } => "permission_request",
+            Self::PermissionResolved { .. } => "permission_resolved",
+            Self::MessageComplete { .. } => "message_complete",
+            Self::PendingChange { .. } => "pending_change",
+            Self::TaskState { .. } => "task_state",
+            Self::Notice { .. } => "notice",
+        }
+    }
+
     /// About how many bytes it takes to store, for limits and batching.
     #[must_use]
     pub fn weight(&self) -> usize {

@@ -14,3 +14,5 @@ pub mod ports;
 pub mod profile;
 pub mod routing;
 pub mod task;
+pub mod trace;
+pub mod turn;

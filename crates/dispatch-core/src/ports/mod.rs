@@ -13,9 +13,9 @@ pub use records::{
     ChangeFilter, Decision, NewChange, NewProject, Records, RecordsError, SessionView, TaskFilter, Totals,
 };
 pub use store::{
-    Class, Lease, NewCheckpoint, NodeInfo, Recovered, RecoveredAs, SettledChange, SettledMessage, Settlement,
-    StopAnswer, Store, StoreError, WriteAnswer,
+    ChangeVerdict, Class, Lease, NewCheckpoint, NodeInfo, Recovered, RecoveredAs, SettledChange,
+    SettledMessage, Settlement, StopAnswer, Store, StoreError, WriteAnswer,
 };
 pub use workspace::{
-    CancelFlag, Release, Workspace, WorkspaceError, WorkspaceInfo, WorkspaceOwner, WorkspaceSpec,
+    CancelFlag, Collected, Release, Workspace, WorkspaceError, WorkspaceInfo, WorkspaceOwner, WorkspaceSpec,
 };

@@ -137,6 +137,17 @@ pub struct SettledMessage {
     pub usage: Usage,
 }
 
+/// What a turn's end does to the changes of its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeVerdict {
+    /// Nothing: the turn changed nothing, or may not queue what it changed.
+    Leave,
+    /// The session's worktree is back at its base: its pending change is withdrawn (SPEC R1).
+    Withdraw,
+    /// A change is queued.
+    Queue(Box<SettledChange>),
+}
+
 /// A change to record with a turn's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettledChange {
@@ -165,8 +176,8 @@ pub struct Settlement {
     pub cost: Option<Cost>,
     /// The assistant message, where it was begun.
     pub message: Option<SettledMessage>,
-    /// The change, if the turn made one that is to be queued.
-    pub change: Option<SettledChange>,
+    /// What happens to the session's changes.
+    pub change: ChangeVerdict,
     /// The frames that end the turn, in order. The store puts the superseded change's id into
     /// `pending_change`, which it alone knows.
     pub frames: Vec<FrameBody>,

@@ -88,6 +88,15 @@ pub enum Release {
     Remove,
 }
 
+/// What a turn did to its worktree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collected {
+    /// The `after` checkpoint.
+    pub after: Snapshot,
+    /// What the worktree differs from its base in; `None` when it does not.
+    pub draft: Option<ChangeDraft>,
+}
+
 /// Why a workspace operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
@@ -144,7 +153,7 @@ pub trait Workspace: Send + Sync {
         cancel: &CancelFlag,
     ) -> Result<Snapshot, WorkspaceError>;
 
-    /// Takes an `after` checkpoint and computes what changed against the base. The draft is `None` when nothing did.
+    /// Takes an `after` checkpoint and computes what changed against the base.
     ///
     /// # Errors
     /// When it cannot be computed; the worktree is as it was.
@@ -153,7 +162,7 @@ pub trait Workspace: Send + Sync {
         spec: &WorkspaceSpec,
         label: &str,
         cancel: &CancelFlag,
-    ) -> Result<(Snapshot, Option<ChangeDraft>), WorkspaceError>;
+    ) -> Result<Collected, WorkspaceError>;
 
     /// Gives the worktree back: removes it after a final checkpoint, which it returns, or leaves it.
     ///

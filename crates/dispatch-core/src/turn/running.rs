@@ -1,0 +1,155 @@
+//! What a turn remembers of the agent's stream: open tool calls, open permissions, how much was stored.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    agent::{AgentCommand, AgentUpdate, Answer, Notice, NoticeCode, PermissionRequest, ToolCall, ToolStatus},
+    frame::{FrameBody, push_merged},
+    task::PermissionPolicy,
+};
+
+/// What a turn remembers of the agent's stream.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Stream {
+    tools: BTreeMap<String, ToolCall>,
+    asking: Vec<PermissionRequest>,
+    commands: Vec<AgentCommand>,
+    stored: u64,
+    heard: bool,
+    has_text: bool,
+}
+
+/// What a batch of updates comes to.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// What is to be appended.
+    pub(super) frames: Vec<FrameBody>,
+    /// Requests that are answered by policy.
+    pub(super) answers: Vec<(String, Answer)>,
+    /// Whether a user must be asked.
+    pub(super) asks: bool,
+}
+
+impl Stream {
+    pub(super) fn new(commands: Vec<AgentCommand>) -> Self {
+        Self { commands, ..Self::default() }
+    }
+
+    /// Turns a batch of updates into frames, neighbouring text merged.
+    pub(super) fn take(&mut self, batch: Vec<AgentUpdate>, policy: PermissionPolicy) -> Taken {
+        let mut taken = Taken::default();
+        self.heard |= !batch.is_empty();
+        for update in batch {
+            self.take_one(update, policy, &mut taken);
+        }
+        self.stored += taken.frames.iter().map(|frame| frame.weight() as u64).sum::<u64>();
+        taken
+    }
+
+    fn take_one(&mut self, update: AgentUpdate, policy: PermissionPolicy, taken: &mut Taken) {
+        let frames = &mut taken.frames;
+        match update {
+            AgentUpdate::Text(content) if content.is_empty() => {}
+            AgentUpdate::Text(content) => {
+                self.has_text = true;
+                push_merged(frames, FrameBody::delta(content));
+            }
+            AgentUpdate::Reasoning(content) if content.is_empty() => {}
+            AgentUpdate::Reasoning(content) => push_merged(frames, FrameBody::ReasoningDelta { content }),
+            AgentUpdate::ToolCall(patch) => {
+                let call = match self.tools.remove(&patch.id) {
+                    Some(mut call) => {
+                        call.apply(patch);
+                        call
+                    }
+                    None => ToolCall::begin(patch),
+                };
+                push_merged(frames, FrameBody::ToolCall { tool_call: call.clone() });
+                self.tools.insert(call.id.clone(), call);
+            }
+            AgentUpdate::Plan(entries) => frames.push(FrameBody::Plan { entries }),
+            AgentUpdate::Usage(usage) => frames.push(FrameBody::Usage { usage }),
+            AgentUpdate::Commands(commands) => frames.extend(self.new_commands(commands)),
+            AgentUpdate::Notice(Notice { code, text }) => frames.push(FrameBody::Notice { code, text }),
+            AgentUpdate::Permission(request) => self.ask(request, policy, taken),
+        }
+    }
+
+    /// A non-empty list that differs from the one known replaces it (SPEC T7).
+    pub(super) fn new_commands(&mut self, commands: Vec<AgentCommand>) -> Option<FrameBody> {
+        if commands.is_empty() || commands == self.commands {
+            return None;
+        }
+        self.commands.clone_from(&commands);
+        Some(FrameBody::AgentCommands { commands })
+    }
+
+    fn ask(&mut self, request: PermissionRequest, policy: PermissionPolicy, taken: &mut Taken) {
+        if self.asking.iter().any(|open| open.id == request.id) {
+            return;
+        }
+        let by_policy = match policy {
+            PermissionPolicy::Ask => None,
+            PermissionPolicy::Allow => Some(Answer::Allow),
+            PermissionPolicy::Deny => Some(Answer::Deny),
+        };
+        let id = request.id.clone();
+        taken.frames.push(FrameBody::PermissionRequest { request: request.clone() });
+        let Some(answer) = by_policy else {
+            self.asking.push(request);
+            taken.asks = true;
+            return;
+        };
+        // Only an option "always" that allows is on offer: that is not ours to choose (SPEC 8).
+        if answer == Answer::Allow && request.option_for(answer).is_none() {
+            let text = "the agent offers no way to allow this once only: refused".to_owned();
+            taken.frames.push(FrameBody::Notice { code: NoticeCode::PermissionByPolicy, text });
+        }
+        taken.frames.push(FrameBody::PermissionResolved { id: id.clone(), answer });
+        taken.answers.push((id, answer));
+    }
+
+    /// Takes a request off the list of open ones; `false` when it was not on it.
+    pub(super) fn resolve(&mut self, id: &str) -> bool {
+        let before = self.asking.len();
+        self.asking.retain(|open| open.id != id);
+        self.asking.len() < before
+    }
+
+    /// Takes all open requests off the list.
+    pub(super) fn resolve_all(&mut self) -> Vec<String> {
+        self.asking.drain(..).map(|request| request.id).collect()
+    }
+
+    /// Closes the tool calls that the agent left open, as some agents do (wire trap 7).
+    pub(super) fn close_tools(&mut self) -> Vec<FrameBody> {
+        let close = |call: &mut ToolCall| {
+            call.status = ToolStatus::Cancelled;
+            FrameBody::ToolCall { tool_call: call.clone() }
+        };
+        self.tools.values_mut().filter(|call| !call.status.is_terminal()).map(close).collect()
+    }
+
+    pub(super) fn is_asking(&self) -> bool {
+        !self.asking.is_empty()
+    }
+
+    pub(super) fn has_open_tool(&self) -> bool {
+        self.tools.values().any(|call| !call.status.is_terminal())
+    }
+
+    /// Bytes stored of this turn so far.
+    pub(super) const fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// Whether the agent said anything in its protocol.
+    pub(super) const fn heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Whether any text of an answer came.
+    pub(super) const fn has_text(&self) -> bool {
+        self.has_text
+    }
+}
