@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     agent::Cost,
+    frame::About,
     ids::{ChatId, Epoch, MessageId, ProjectId, SessionId, TaskId, Timestamp},
     routing::Route,
 };
@@ -283,6 +284,14 @@ pub struct TurnKey {
     pub chat: ChatId,
     /// The claim's number: a write under an older one changes nothing.
     pub epoch: Epoch,
+}
+
+impl TurnKey {
+    /// What the turn's frames are about.
+    #[must_use]
+    pub const fn about(&self, message: Option<MessageId>) -> About {
+        About { chat_id: Some(self.chat), message_id: message, task_id: Some(self.task) }
+    }
 }
 
 impl Claim {

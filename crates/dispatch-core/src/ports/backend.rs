@@ -8,6 +8,7 @@ use crate::{
     agent::{AgentCommand, AgentUpdate, Answer, End, Failure, Notice},
     ids::{ChatId, TaskId},
     profile::{BackendProfile, Stop},
+    routing::{AgentFacts, Route, Routes},
     task::Name,
 };
 
@@ -70,6 +71,21 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// A [`Failure`] when it cannot be started; nothing runs then.
     async fn open(&self, spec: SessionSpec) -> Result<Opened, Failure>;
+}
+
+/// The agents that can be reached, and how.
+pub trait Agents: Send + Sync {
+    /// What is known of an agent now. Looks at the machine, so that a program installed meanwhile is found.
+    fn facts(&self, agent: &Name) -> AgentFacts;
+
+    /// The routes that are built and switched on.
+    fn available(&self) -> Routes;
+
+    /// The backend of a route; `None` when the route is not built or switched on.
+    fn backend(&self, route: Route) -> Option<Arc<dyn Backend>>;
+
+    /// The slash commands that the agent was last known to offer.
+    fn commands(&self, agent: &Name) -> Vec<AgentCommand>;
 }
 
 /// An agent that was opened. Two handles, because Stop must be sendable while the stream is awaited.

@@ -7,13 +7,15 @@ mod records;
 mod store;
 mod workspace;
 
-pub use backend::{AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec};
+pub use backend::{
+    AgentControl, AgentSession, Agents, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec,
+};
 pub use publisher::Publisher;
 pub use records::{
     ChangeFilter, Decision, NewChange, NewProject, Records, RecordsError, SessionView, TaskFilter, Totals,
 };
 pub use store::{
-    ChangeVerdict, Class, Lease, NewCheckpoint, NodeInfo, Recovered, RecoveredAs, SettledChange,
+    Appended, ChangeVerdict, Class, Lease, NewCheckpoint, NodeInfo, Recovered, RecoveredAs, SettledChange,
     SettledMessage, Settlement, StopAnswer, Store, StoreError, WriteAnswer,
 };
 pub use workspace::{

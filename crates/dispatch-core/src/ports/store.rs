@@ -8,8 +8,8 @@ use crate::{
     agent::{Cost, Usage},
     change::{ChangeDraft, CheckpointKind, Snapshot},
     conversation::{MessageState, Part},
-    frame::{Frame, FrameBody},
-    ids::{ChangeId, Epoch, MessageId, NodeId, TaskId},
+    frame::{About, Frame, FrameBody},
+    ids::{ChangeId, Epoch, MessageId, NodeId, Seq, SessionId, TaskId, Timestamp},
     routing::{ChangeUse, Route},
     task::{Claim, Name, TaskState, TerminalReason, TurnKey},
 };
@@ -183,6 +183,34 @@ pub struct Settlement {
     pub frames: Vec<FrameBody>,
 }
 
+/// Where appended frames went: their `seq` is `first`, `first + 1`, … in the order they were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The first frame's place.
+    pub first: Seq,
+    /// When they were stored.
+    pub ts: Timestamp,
+}
+
+impl Appended {
+    /// The stored frames, made of what was appended.
+    pub fn frames(
+        self,
+        session: SessionId,
+        about: About,
+        bodies: impl IntoIterator<Item = FrameBody>,
+    ) -> impl Iterator<Item = Frame> {
+        let Self { first, ts } = self;
+        (first.0..).zip(bodies).map(move |(seq, body)| Frame {
+            seq: Seq(seq),
+            session_id: session,
+            ts,
+            about,
+            body,
+        })
+    }
+}
+
 /// A turn that recovery found without its node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {
@@ -246,7 +274,8 @@ pub trait Store: Send + Sync {
         model: Option<&Name>,
     ) -> Result<(WriteAnswer, MessageId), StoreError>;
 
-    /// Records a checkpoint; the same snapshot twice is recorded once.
+    /// Records a checkpoint; the same snapshot twice is recorded once. As a worktree is removed after its
+    /// turn was settled, this one write needs the epoch alone: the task may have ended under it.
     async fn record_checkpoint(
         &self,
         turn: &TurnKey,
@@ -265,13 +294,14 @@ pub trait Store: Send + Sync {
     /// accepted: then it must not.
     async fn record_prompt_sent(&self, turn: &TurnKey) -> Result<WriteAnswer, StoreError>;
 
-    /// Appends frames to the turn's session and gives them their `seq`; empty when fenced.
+    /// Appends frames (at least one) to the turn's session; tells where they went, or `None` when fenced.
+    /// The frames themselves stay with the caller, so that text is never copied to be published.
     async fn append(
         &self,
         turn: &TurnKey,
         message: Option<MessageId>,
-        frames: Vec<FrameBody>,
-    ) -> Result<Vec<Frame>, StoreError>;
+        frames: &[FrameBody],
+    ) -> Result<Option<Appended>, StoreError>;
 
     /// Ends the turn: everything in one transaction, with its last frames, which are returned.
     ///
@@ -280,7 +310,7 @@ pub trait Store: Send + Sync {
     async fn settle(
         &self,
         turn: &TurnKey,
-        settlement: Settlement,
+        settlement: &Settlement,
     ) -> Result<(WriteAnswer, Vec<Frame>), StoreError>;
 
     /// Makes a running task whose prompt has not gone out pending again, in its place, and appends
@@ -288,7 +318,7 @@ pub trait Store: Send + Sync {
     async fn requeue(
         &self,
         turn: &TurnKey,
-        frames: Vec<FrameBody>,
+        frames: &[FrameBody],
     ) -> Result<(WriteAnswer, Vec<Frame>), StoreError>;
 
     /// Accepts a Stop: marks a running task, or cancels a waiting one; any number of times (SPEC S1).

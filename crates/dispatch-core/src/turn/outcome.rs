@@ -80,7 +80,8 @@ impl Outcome {
     }
 
     /// The end of a turn that failed.
-    pub(super) fn failed(failure: Failure) -> Self {
+    #[must_use]
+    pub fn failed(failure: Failure) -> Self {
         Self::new(TaskState::Failed, failure.reason, Some(failure.text))
     }
 
