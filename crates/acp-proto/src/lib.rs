@@ -2,8 +2,10 @@
 
 pub use agent_client_protocol_schema::v1 as schema;
 
+pub mod client;
 mod codec;
 mod frame;
+pub mod host;
 mod message;
 pub mod method;
 mod parse;

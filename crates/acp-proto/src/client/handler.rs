@@ -1,0 +1,43 @@
+//! Who serves the agent's requests.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+
+use crate::message::Request;
+use crate::raw::RawJson;
+use crate::rpc_error::RpcError;
+
+/// Serves the agent's requests, but for permissions, which go to the consumer of the events.
+///
+/// [`Host`](crate::host::Host) is the one with files and terminals.
+#[async_trait]
+pub trait RequestHandler: Send + Sync + 'static {
+    /// A session was opened in this folder. Called before any later message of the agent is looked at; must
+    /// not block for long.
+    fn session_opened(&self, session_id: &str, folder: &Path);
+
+    /// A turn of this session has ended or is being cancelled: what it has running must end.
+    fn turn_stopped(&self, session_id: &str);
+
+    /// Serves one request. Many may be served at once; the future is dropped when the connection ends.
+    ///
+    /// # Errors
+    /// What the agent is answered, [`RpcError::method_not_found`] for what is not served. The turn goes on.
+    async fn serve(&self, request: Request) -> Result<RawJson, RpcError>;
+}
+
+/// Serves nothing: for agents that were told that their host has neither files nor terminals.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RefuseAll;
+
+#[async_trait]
+impl RequestHandler for RefuseAll {
+    fn session_opened(&self, _: &str, _: &Path) {}
+
+    fn turn_stopped(&self, _: &str) {}
+
+    async fn serve(&self, request: Request) -> Result<RawJson, RpcError> {
+        Err(RpcError::method_not_found(request.method.as_str()))
+    }
+}
