@@ -1,0 +1,229 @@
+//! Starting a child, from the dispatcher's side.
+
+use std::ffi::OsStr;
+use std::io::{self, IoSlice, PipeReader, PipeWriter, pipe};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{self, Stdio};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::sync::{oneshot, watch};
+
+use super::child::{Child, KillOnDrop};
+use super::command::{Command, Supervisor, TAG_VARIABLE};
+use super::control::{Control, Progress, Wishes};
+use super::error::SpawnError;
+use super::stderr::StderrTail;
+use super::stdio::{Stdin, StdinPipe, Stdout};
+use super::watched::Watched;
+use super::wire::{MAX_REQUEST, Request, Step, header};
+use super::{group, shim, supervision};
+
+/// What the child's task says about the start.
+pub(super) type Started = Result<i32, StartFailure>;
+
+/// Why the child's task could not start the program.
+#[derive(Debug)]
+pub(super) enum StartFailure {
+    At { step: Step, errno: i32 },
+    SupervisorLost,
+    TimedOut,
+}
+
+/// The child's task's end of what it shares with [`Child`] and [`Control`].
+pub(super) struct Reins {
+    pub wishes: Arc<Wishes>,
+    pub progress: watch::Sender<Progress>,
+}
+
+/// Our ends of the three pipes.
+struct Pipes {
+    stdin: PipeWriter,
+    stdout: PipeReader,
+    stderr: PipeReader,
+}
+
+impl Command {
+    /// Starts the program and returns once it runs, after its `execve` has succeeded. Dropping the future
+    /// undoes what has been started. To be called within a runtime that drives I/O and time.
+    ///
+    /// # Errors
+    /// See [`SpawnError`]; nothing is left running. With [`Supervisor::ProcessGroupOnly`] and `fence`, which
+    /// nobody could keep, [`SpawnError::NotASupervisor`].
+    pub async fn spawn(&self, supervisor: &Supervisor) -> Result<Child, SpawnError> {
+        self.check()?;
+        let failed = |source| SpawnError::Supervisor { source };
+        let wishes = Arc::new(Wishes::default());
+        let kill_on_drop = KillOnDrop(wishes.clone());
+        let (sender, progress) = watch::channel(Progress::default());
+        let reins = Reins { wishes: wishes.clone(), progress: sender };
+
+        let (ours, theirs) = pipes().map_err(failed)?;
+        let started = match supervisor {
+            Supervisor::ProcessGroupOnly if self.fence.is_some() => return Err(SpawnError::NotASupervisor),
+            Supervisor::ProcessGroupOnly => self.start_alone(theirs, reins)?,
+            supervisor => self.start_supervised(supervisor, theirs, reins)?,
+        };
+        let stdin = StdinPipe::new(Sender::from_owned_fd(ours.stdin.into()).map_err(failed)?);
+        let stdout = Stdout(Receiver::from_owned_fd(ours.stdout.into()).map_err(failed)?);
+        let stderr_pipe = Receiver::from_owned_fd(ours.stderr.into()).map_err(failed)?;
+
+        let answer = started.await.unwrap_or(Err(StartFailure::SupervisorLost));
+        let pid = answer.map_err(|failure| self.explain(failure))?;
+        let stderr = StderrTail::new(self.limits.stderr_tail);
+        let stderr_task = tokio::spawn(stderr.clone().drain(stderr_pipe));
+        Ok(Child {
+            pid,
+            stdin: Some(Stdin(stdin.clone())),
+            stdout: Some(stdout),
+            stderr,
+            stderr_task,
+            control: Control { stdin, wishes, progress },
+            _kill_on_drop: kill_on_drop,
+        })
+    }
+
+    /// The environment with the tag.
+    fn tagged_environment(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        let tag = (OsStr::new(TAG_VARIABLE), OsStr::new(self.tag.as_str()));
+        let others = self.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        others.filter(|(name, _)| *name != TAG_VARIABLE).chain([tag])
+    }
+
+    /// What the kernel cannot be given is refused here, with a name.
+    fn check(&self) -> Result<(), SpawnError> {
+        let invalid = |what: String| Err(SpawnError::Invalid { what });
+        let has_nul = |text: &OsStr| text.as_bytes().contains(&0);
+        if has_nul(&self.program) || self.program.is_empty() {
+            return invalid("program".to_owned());
+        }
+        if let Some(index) = self.args.iter().position(|arg| has_nul(arg)) {
+            return invalid(format!("argument {}", index + 1));
+        }
+        if has_nul(self.cwd.as_os_str()) || !self.cwd.is_absolute() {
+            return invalid(format!("working folder {}", self.cwd.display()));
+        }
+        let bad_name = |name: &OsStr| name.is_empty() || has_nul(name) || name.as_bytes().contains(&b'=');
+        match self.env.iter().find(|(name, value)| bad_name(name) || has_nul(value)) {
+            Some((name, _)) => invalid(format!("environment variable {}", name.display())),
+            None => Ok(()),
+        }
+    }
+
+    fn start_supervised(
+        &self,
+        supervisor: &Supervisor,
+        stdio: [OwnedFd; 3],
+        reins: Reins,
+    ) -> Result<oneshot::Receiver<Started>, SpawnError> {
+        let failed = |source| SpawnError::Supervisor { source };
+        let program = shim::program(supervisor).ok_or(SpawnError::NotASupervisor)?;
+        let request = self.request().encode();
+        if request.len() > MAX_REQUEST {
+            return Err(SpawnError::TooLarge { size: request.len(), max: MAX_REQUEST });
+        }
+        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+        send_header(&ours, request.len(), &stdio).map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let socket = tokio::net::UnixStream::from_std(ours).map_err(failed)?;
+        let process = Watched::spawn_supervisor(&mut shim_command(program, self.tag.as_str(), theirs.into()))
+            .map_err(failed)?;
+        let (answer, started) = oneshot::channel();
+        let run = supervision::Run {
+            process,
+            tag: self.tag.clone(),
+            fence: self.fence,
+            start_limit: self.limits.start,
+            reins,
+        };
+        tokio::spawn(run.until_over(socket, request, answer));
+        Ok(started)
+    }
+
+    fn start_alone(
+        &self,
+        [stdin, stdout, stderr]: [OwnedFd; 3],
+        reins: Reins,
+    ) -> Result<oneshot::Receiver<Started>, SpawnError> {
+        // Told apart from a missing program; the kernel's own answer to the two is the same.
+        std::fs::read_dir(&self.cwd)
+            .map_err(|source| SpawnError::Directory { path: self.cwd.clone(), source })?;
+        let mut command = process::Command::new(&self.program);
+        command.args(&self.args).current_dir(&self.cwd).env_clear().envs(self.tagged_environment());
+        command.stdin(stdin).stdout(stdout).stderr(stderr).process_group(0);
+        let process = Watched::spawn(&mut command).map_err(|error| self.refused(error))?;
+        let (answer, started) = oneshot::channel();
+        let _ = answer.send(Ok(process.pid()));
+        let run = group::Run { process, tag: self.tag.clone(), drain: self.limits.drain, reins };
+        tokio::spawn(run.until_over());
+        Ok(started)
+    }
+
+    fn request(&self) -> Request {
+        Request {
+            program: self.program.clone(),
+            args: self.args.clone(),
+            cwd: self.cwd.clone(),
+            env: self.tagged_environment().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            drain: self.limits.drain,
+            fence: self.fence,
+        }
+    }
+
+    fn explain(&self, failure: StartFailure) -> SpawnError {
+        match failure {
+            StartFailure::At { step, errno } => {
+                let source = io::Error::from_raw_os_error(errno);
+                match step {
+                    Step::Setup => SpawnError::Supervisor { source },
+                    Step::Directory => SpawnError::Directory { path: self.cwd.clone(), source },
+                    Step::Execute => self.refused(source),
+                }
+            }
+            StartFailure::SupervisorLost => SpawnError::SupervisorLost,
+            StartFailure::TimedOut => SpawnError::TimedOut { limit: self.limits.start },
+        }
+    }
+
+    fn refused(&self, source: io::Error) -> SpawnError {
+        let program = self.program.clone();
+        match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOENT | Errno::NOTDIR) => SpawnError::NotFound { program },
+            Some(Errno::ACCESS | Errno::PERM) => SpawnError::PermissionDenied { program },
+            _ => SpawnError::Execute { program, source },
+        }
+    }
+}
+
+/// Every end is close-on-exec; the agent's ends are closed here once they are sent.
+fn pipes() -> io::Result<(Pipes, [OwnedFd; 3])> {
+    let (their_stdin, stdin) = pipe()?;
+    let (stdout, their_stdout) = pipe()?;
+    let (stderr, their_stderr) = pipe()?;
+    Ok((Pipes { stdin, stdout, stderr }, [their_stdin.into(), their_stdout.into(), their_stderr.into()]))
+}
+
+/// The supervisor gets nothing but the socket: no environment, no folder, no stream of ours.
+fn shim_command(program: &OsStr, tag: &str, socket: OwnedFd) -> process::Command {
+    let mut command = process::Command::new(program);
+    command.arg0(shim::ARGUMENT_ZERO).arg(tag).env_clear().current_dir("/");
+    command.stdin(socket).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Sends the request's length, and the agent's three streams with it. Fits into any fresh socket.
+fn send_header(socket: &UnixStream, length: usize, stdio: &[OwnedFd; 3]) -> io::Result<()> {
+    let length = u32::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let descriptors: [BorrowedFd<'_>; 3] = stdio.each_ref().map(AsFd::as_fd);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(socket, &[IoSlice::new(&header(length))], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
