@@ -1,1 +1,22 @@
-//! Runs the turn machine's effects through the ports and feeds the results back.
+//! Runs the turn machine's effects through the ports and feeds the results back as events.
+//!
+//! [`Node`] is one running dispatcher process: it holds a lease, recovers what dead ones left and runs
+//! claimed tasks. [`run_turn`] is one turn: the machine of `dispatch-core` in the middle, the store,
+//! workspace, agent and watchers around it.
+
+mod course;
+mod inbox;
+mod node;
+mod random;
+mod session;
+mod settler;
+mod store_calls;
+mod timers;
+mod turn;
+mod workspace_calls;
+mod writer;
+
+pub use inbox::{Inbox, Signal, TurnHandle, inbox};
+pub use node::{Node, NodeConfig};
+pub use random::{random_bytes, run_tag};
+pub use turn::{Ports, TurnConfig, TurnReport, run_turn};

@@ -1,0 +1,73 @@
+//! How a turn will reach its agent and where it will work, decided before it begins.
+
+use std::sync::Arc;
+
+use dispatch_core::{
+    agent::{Failure, Notice, NoticeCode},
+    ports::{Backend, Release, WorkspaceOwner, WorkspaceSpec},
+    routing::{self, Route, RoutingFacts, WorktreeUse},
+    task::{Claim, TerminalReason},
+};
+
+use crate::{
+    store_calls::persistently,
+    turn::{Ports, TurnConfig},
+};
+
+/// How a turn will reach its agent, decided before it begins.
+pub(crate) struct Course {
+    pub(crate) route: Route,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) worktree: Option<(WorkspaceSpec, Release)>,
+    pub(crate) notices: Vec<Notice>,
+}
+
+impl Course {
+    pub(crate) async fn set(ports: &Ports, config: &TurnConfig, claim: &Claim) -> Result<Self, Failure> {
+        let task = &claim.task;
+        let mut notices = Vec::new();
+        let route = match task.route {
+            Some(route) => route,
+            None => {
+                let agent = task.options.agent.as_ref().map(|name| (name, ports.agents.facts(name)));
+                let chosen = routing::choose(&RoutingFacts {
+                    agent,
+                    from_chat: task.from_chat,
+                    available: ports.agents.available(),
+                    may_fall_back: config.may_fall_back,
+                })?;
+                if let Some(text) = chosen.fallback {
+                    tracing::warn!(task = %task.id, text, "the native loop runs instead of the agent");
+                    notices.push(Notice { code: NoticeCode::FellBackToNative, text });
+                }
+                let key = claim.key();
+                let recorded = persistently(|| ports.store.record_route(&key, chosen.route)).await;
+                recorded.map_err(|error| Failure::new(TerminalReason::Internal, error.to_string()))?;
+                chosen.route
+            }
+        };
+        let Some(backend) = ports.agents.backend(route) else {
+            let text = format!("the route {route} that this task was given is not switched on here");
+            return Err(Failure::new(TerminalReason::CouldNotStart, text));
+        };
+        let worktree = worktree_of(claim, route)?;
+        Ok(Self { route, backend, worktree, notices })
+    }
+}
+
+/// Which worktree a route's turn works in (SPEC 3), and what becomes of it.
+fn worktree_of(claim: &Claim, route: Route) -> Result<Option<(WorkspaceSpec, Release)>, Failure> {
+    let (owner, release) = match route.row().worktree {
+        WorktreeUse::PerTask => (WorkspaceOwner::Task(claim.task.id), Release::Remove),
+        WorktreeUse::Session | WorktreeUse::SessionIfPath => {
+            (WorkspaceOwner::Session(claim.task.session), Release::Keep)
+        }
+    };
+    match (&claim.project_path, route.row().worktree) {
+        (Some(path), _) => Ok(Some((WorkspaceSpec { project: path.clone(), owner }, release))),
+        (None, WorktreeUse::SessionIfPath) => Ok(None),
+        (None, _) => {
+            Err(Failure::new(TerminalReason::NoProject, "project has no path: cannot create a worktree"))
+        }
+    }
+}

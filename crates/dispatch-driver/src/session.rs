@@ -1,0 +1,149 @@
+//! The task that owns a turn's agent session: one owner, one command at a time, news in order.
+
+use std::sync::Arc;
+
+use dispatch_core::{
+    agent::{AgentUpdate, End, EndedHow},
+    ports::{AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionSpec},
+    turn::Event,
+};
+use tokio::sync::mpsc;
+
+/// How many batches may wait for the turn. A full channel stops reading the agent.
+const BATCHES: usize = 8;
+
+/// What the turn asks of its session.
+#[derive(Debug)]
+enum Command {
+    Prompt(Prompt),
+    Close(Close),
+}
+
+/// What comes from the session.
+pub(crate) enum News {
+    /// The hand that reaches the agent from now on.
+    Control(Arc<dyn AgentControl>),
+    /// Something for the machine.
+    Event(Event),
+}
+
+/// The turn's side of its session.
+pub(crate) struct Session {
+    commands: mpsc::UnboundedSender<Command>,
+    news: mpsc::Receiver<News>,
+}
+
+impl Session {
+    /// Starts the agent; `SessionReady` or `SessionFailed` follows in the news.
+    pub(crate) fn open(backend: Arc<dyn Backend>, spec: SessionSpec) -> Self {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (outbox, news) = mpsc::channel(BATCHES);
+        tokio::spawn(Owner { inbox, outbox }.run(backend, spec));
+        Self { commands, news }
+    }
+
+    pub(crate) fn prompt(&self, prompt: Prompt) {
+        let _ = self.commands.send(Command::Prompt(prompt));
+    }
+
+    pub(crate) fn close(&self, how: Close) {
+        let _ = self.commands.send(Command::Close(how));
+    }
+
+    /// The next news; `None` once the owner is gone, which is after `SessionClosed` or a panic.
+    pub(crate) async fn next(&mut self) -> Option<News> {
+        self.news.recv().await
+    }
+}
+
+struct Owner {
+    inbox: mpsc::UnboundedReceiver<Command>,
+    outbox: mpsc::Sender<News>,
+}
+
+impl Owner {
+    async fn run(mut self, backend: Arc<dyn Backend>, spec: SessionSpec) {
+        let Opened { mut session, control } = match backend.open(spec).await {
+            Ok(opened) => opened,
+            Err(failure) => {
+                self.tell(Event::SessionFailed(failure)).await;
+                self.until_closed().await;
+                return self.tell(Event::SessionClosed).await;
+            }
+        };
+        let _ = self.outbox.send(News::Control(control)).await;
+        let how = self.drive(&mut *session).await;
+        session.close(how).await;
+        self.tell(Event::SessionClosed).await;
+    }
+
+    /// Drives the session until it is to be closed; returns how.
+    async fn drive(&mut self, session: &mut dyn AgentSession) -> Close {
+        let started = tokio::select! {
+            biased;
+            how = closed(&mut self.inbox) => return kill_at_least(how),
+            started = session.start() => started,
+        };
+        match started {
+            Ok(info) => self.tell(Event::SessionReady(info)).await,
+            Err(failure) => {
+                self.tell(Event::SessionFailed(failure)).await;
+                return self.until_closed().await;
+            }
+        }
+        let prompt = match self.inbox.recv().await {
+            Some(Command::Prompt(prompt)) => prompt,
+            Some(Command::Close(how)) => return how,
+            None => return Close::Kill,
+        };
+        tokio::select! {
+            biased;
+            how = closed(&mut self.inbox) => return how,
+            end = converse(session, prompt, &self.outbox) => {
+                let _ = self.outbox.send(News::Event(Event::Ended(end))).await;
+            }
+        }
+        self.until_closed().await
+    }
+
+    async fn tell(&self, event: Event) {
+        // The turn is gone only if it panicked; the session is closed all the same.
+        let _ = self.outbox.send(News::Event(event)).await;
+    }
+
+    async fn until_closed(&mut self) -> Close {
+        closed(&mut self.inbox).await
+    }
+}
+
+/// Waits until the session is to be closed; a turn that is gone wants it killed.
+async fn closed(inbox: &mut mpsc::UnboundedReceiver<Command>) -> Close {
+    loop {
+        match inbox.recv().await {
+            Some(Command::Close(how)) => return how,
+            Some(Command::Prompt(_)) => {}
+            None => return Close::Kill,
+        }
+    }
+}
+
+/// A session that was given up while it started has nothing worth keeping.
+const fn kill_at_least(_: Close) -> Close {
+    Close::Kill
+}
+
+async fn converse(session: &mut dyn AgentSession, prompt: Prompt, outbox: &mpsc::Sender<News>) -> End {
+    if let Err(failure) = session.prompt(prompt).await {
+        return End::new(EndedHow::Crashed(failure));
+    }
+    loop {
+        let mut batch: Vec<AgentUpdate> = Vec::new();
+        let end = session.next(&mut batch).await;
+        if !batch.is_empty() {
+            let _ = outbox.send(News::Event(Event::Updates(batch))).await;
+        }
+        if let Some(end) = end {
+            return end;
+        }
+    }
+}

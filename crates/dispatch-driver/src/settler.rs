@@ -1,0 +1,60 @@
+//! How a turn's end gets into the record.
+
+use dispatch_core::{
+    frame::FrameBody,
+    ids::{ChangeId, MessageId},
+    ports::{StoreError, WriteAnswer},
+    profile::TurnLimits,
+    routing::Route,
+    task::{Name, TurnKey},
+    turn::{Outcome, SettledWith, settlement},
+};
+
+use crate::{random::random_bytes, store_calls::persistently, turn::Ports, writer::Writer};
+
+/// Writes a turn's end.
+#[derive(Clone)]
+pub(crate) struct Settler {
+    pub(crate) ports: Ports,
+    pub(crate) writer: Writer,
+    pub(crate) key: TurnKey,
+    pub(crate) agent: String,
+    pub(crate) model: Option<Name>,
+    pub(crate) route: Option<Route>,
+    pub(crate) limits: TurnLimits,
+}
+
+impl Settler {
+    /// Writes and publishes the end, after all frames; returns the change that was queued.
+    pub(crate) async fn settle(
+        &self,
+        outcome: Outcome,
+        message: Option<MessageId>,
+    ) -> Result<(WriteAnswer, Option<ChangeId>), StoreError> {
+        self.writer.flush().await;
+        let change = ChangeId::from_random(random_bytes());
+        let settlement = self.writer.with_transcript(|transcript| {
+            let with = SettledWith {
+                agent: &self.agent,
+                model: self.model.as_ref(),
+                route: self.route,
+                limits: &self.limits,
+                message,
+                transcript,
+                change,
+            };
+            settlement(outcome, &with)
+        });
+        let (answer, frames) = persistently(|| self.ports.store.settle(&self.key, &settlement)).await?;
+        let queued = frames.iter().any(|frame| matches!(frame.body, FrameBody::PendingChange { .. }));
+        self.ports.publisher.publish(&frames.into());
+        Ok((answer, queued.then_some(change)))
+    }
+
+    pub(crate) async fn requeue(&self, last: &[FrameBody]) -> Result<WriteAnswer, StoreError> {
+        self.writer.flush().await;
+        let (answer, frames) = persistently(|| self.ports.store.requeue(&self.key, last)).await?;
+        self.ports.publisher.publish(&frames.into());
+        Ok(answer)
+    }
+}

@@ -1,0 +1,28 @@
+//! Calls to the store, tried again while that may help.
+
+use std::{future::Future, time::Duration};
+
+use dispatch_core::ports::{Class, StoreError};
+
+/// How long a turn waits for a store that is away or busy before it gives up on it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Makes a call until it succeeds, fails for good, or the patience ends. Waits 10 ms at first and twice
+/// as long each time, up to a second.
+pub(crate) async fn persistently<T, F>(mut call: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let begun = tokio::time::Instant::now();
+    let mut pause = Duration::from_millis(10);
+    loop {
+        match call().await {
+            Err(error) if error.class() == Class::Retry && begun.elapsed() < PATIENCE => {
+                tracing::warn!(%error, "the store did not answer; trying again in {pause:?}");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+            result => return result,
+        }
+    }
+}

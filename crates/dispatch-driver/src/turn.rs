@@ -1,0 +1,464 @@
+//! One turn: the machine in the middle, the world around it.
+
+use std::{collections::VecDeque, path::PathBuf, sync::Arc};
+
+use dispatch_core::{
+    agent::{End, EndedHow, Failure},
+    frame::FrameBody,
+    ids::{ChangeId, MessageId},
+    ports::{
+        AgentControl, Agents, Backend, CancelFlag, Prompt, Publisher, Release, SessionSpec, Store,
+        StoreError, Workspace, WriteAnswer,
+    },
+    profile::TurnLimits,
+    task::{Claim, Name, TaskState, TerminalReason},
+    turn::{Effect, Event, Outcome, Phase, Turn, TurnPlan},
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    course::Course,
+    inbox::Inbox,
+    random::random_bytes,
+    session::{News, Session},
+    settler::Settler,
+    store_calls::persistently,
+    timers::Timers,
+    workspace_calls::WorkspaceCalls,
+    writer::{Lost, Writer},
+};
+
+/// The world as a turn needs it.
+#[derive(Clone)]
+pub struct Ports {
+    /// The durable record.
+    pub store: Arc<dyn Store>,
+    /// Worktrees and checkpoints.
+    pub workspace: Arc<dyn Workspace>,
+    /// The agents that can be reached.
+    pub agents: Arc<dyn Agents>,
+    /// Who watches.
+    pub publisher: Arc<dyn Publisher>,
+}
+
+/// What is the same for all turns of a node.
+#[derive(Debug, Clone)]
+pub struct TurnConfig {
+    /// Their limits.
+    pub limits: TurnLimits,
+    /// What their processes are tagged with.
+    pub run_tag: String,
+    /// Whether a task whose agent is missing may run natively instead.
+    pub may_fall_back: bool,
+}
+
+/// How a turn ended, as far as this node knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TurnReport {
+    /// It was settled like this.
+    Settled {
+        /// The task's final state.
+        state: TaskState,
+        /// Why.
+        reason: TerminalReason,
+        /// The change that was queued.
+        change: Option<ChangeId>,
+    },
+    /// Its task is pending again.
+    Requeued,
+    /// Its end is written by somebody else: the lease or the store was lost.
+    Abandoned,
+}
+
+/// Runs one turn to its end. When this returns, nothing of it runs any more.
+pub async fn run_turn(ports: &Ports, config: &TurnConfig, claim: Claim, mut inbox: Inbox) -> TurnReport {
+    let key = claim.key();
+    let agent = claim.task.options.agent.as_ref().map_or("native", Name::as_str).to_owned();
+    tracing::info!(task = %key.task, session = %key.session, agent, attempt = claim.task.attempt, "turn begins");
+    let report = match Course::set(ports, config, &claim).await {
+        Ok(course) => {
+            RunningTurn::begin(ports.clone(), config, claim, course, agent.clone()).run(&mut inbox).await
+        }
+        Err(failure) => fail_before_turn(ports, config, &claim, failure, &agent).await,
+    };
+    match &report {
+        TurnReport::Settled { state, reason, change } => {
+            tracing::info!(task = %key.task, session = %key.session, agent, %state, %reason, ?change, "turn ended");
+        }
+        other => tracing::info!(task = %key.task, session = %key.session, agent, ?other, "turn ended"),
+    }
+    report
+}
+
+/// Settles a task whose turn cannot even begin.
+async fn fail_before_turn(
+    ports: &Ports,
+    config: &TurnConfig,
+    claim: &Claim,
+    failure: Failure,
+    agent: &str,
+) -> TurnReport {
+    let writer = Writer::spawn(Arc::clone(&ports.store), Arc::clone(&ports.publisher), claim.key());
+    let settler = Settler {
+        ports: ports.clone(),
+        writer: writer.clone(),
+        key: claim.key(),
+        agent: agent.to_owned(),
+        model: claim.task.options.model.clone(),
+        route: claim.task.route,
+        limits: config.limits,
+    };
+    let mut outcome = Outcome::failed(failure);
+    let report = loop {
+        let report = TurnReport::Settled { state: outcome.state, reason: outcome.reason, change: None };
+        match settler.settle(outcome, None).await {
+            Ok((WriteAnswer::Done, _)) => break report,
+            Ok((WriteAnswer::StopFirst, _)) => outcome = Outcome::stopped(),
+            Ok((WriteAnswer::Fenced, _)) | Err(_) => break TurnReport::Abandoned,
+        }
+    };
+    writer.close();
+    report
+}
+
+/// What a call to a port came to.
+enum Answered {
+    Event(Event),
+    WorkspaceReady(PathBuf),
+    MessageBegun(WriteAnswer, MessageId),
+    Settled(WriteAnswer, TurnReport),
+}
+
+struct RunningTurn {
+    machine: Turn,
+    /// Effects that are to be done, in order.
+    due: VecDeque<Effect>,
+    /// Events that need no waiting.
+    told: VecDeque<Event>,
+    calls: JoinSet<Answered>,
+    /// Words to the agent that nobody waits for.
+    asides: JoinSet<()>,
+    timers: Timers,
+    writer: Writer,
+    settler: Settler,
+    backend: Arc<dyn Backend>,
+    workspace: Option<WorkspaceCalls>,
+    cancel: CancelFlag,
+    session: Option<Session>,
+    control: Option<Arc<dyn AgentControl>>,
+    spec: SessionSpec,
+    prompt: String,
+    message: Option<MessageId>,
+    report: TurnReport,
+    store_lost: bool,
+}
+
+impl RunningTurn {
+    fn begin(ports: Ports, config: &TurnConfig, claim: Claim, course: Course, agent: String) -> Self {
+        let key = claim.key();
+        let task = claim.task;
+        let Course { route, backend, worktree, notices } = course;
+        let commands =
+            task.options.agent.as_ref().map(|name| ports.agents.commands(name)).unwrap_or_default();
+        let (machine, due) = Turn::begin(TurnPlan {
+            agent: agent.clone(),
+            profile: backend.profile(),
+            limits: config.limits,
+            permissions: task.permissions,
+            worktree: worktree.as_ref().map(|(_, release)| *release),
+            commands,
+            notices,
+        });
+        let workspace = worktree.map(|(spec, _)| {
+            WorkspaceCalls::new(Arc::clone(&ports.workspace), Arc::clone(&ports.store), key, spec)
+        });
+        let writer = Writer::spawn(Arc::clone(&ports.store), Arc::clone(&ports.publisher), key);
+        let spec = SessionSpec {
+            task: task.id,
+            chat: task.chat,
+            run_tag: config.run_tag.clone(),
+            agent: task.options.agent,
+            // Native inference without a project has no worktree and no file tools (SPEC T1).
+            cwd: PathBuf::new(),
+            model: task.options.model.clone(),
+            mode: task.options.mode,
+            thinking: task.options.thinking,
+        };
+        let settler = Settler {
+            ports,
+            writer: writer.clone(),
+            key,
+            agent,
+            model: task.options.model,
+            route: Some(route),
+            limits: config.limits,
+        };
+        Self {
+            machine,
+            due: due.into(),
+            told: VecDeque::new(),
+            calls: JoinSet::new(),
+            asides: JoinSet::new(),
+            timers: Timers::new(),
+            writer,
+            settler,
+            backend,
+            workspace,
+            cancel: CancelFlag::default(),
+            session: None,
+            control: None,
+            spec,
+            prompt: task.input,
+            message: None,
+            report: TurnReport::Abandoned,
+            store_lost: false,
+        }
+    }
+
+    async fn run(mut self, inbox: &mut Inbox) -> TurnReport {
+        loop {
+            while let Some(effect) = self.due.pop_front() {
+                self.perform(effect);
+            }
+            if self.machine.phase() == Phase::Done {
+                break;
+            }
+            let event = self.next_event(inbox).await;
+            self.due.extend(self.machine.step(event));
+        }
+        self.writer.close();
+        // Calls that were given up on still end by themselves; their ends are not lost work.
+        while self.calls.join_next().await.is_some() {}
+        self.report
+    }
+
+    /// Waits for whatever comes first. A Stop is looked at before anything else.
+    async fn next_event(&mut self, inbox: &mut Inbox) -> Event {
+        loop {
+            if let Some(event) = self.told.pop_front() {
+                return event;
+            }
+            let full = self.writer.is_full();
+            tokio::select! {
+                biased;
+                signal = inbox.next() => return signal.into(),
+                Some(answered) = self.calls.join_next() => {
+                    if let Some(event) = self.take_answer(answered) {
+                        return event;
+                    }
+                }
+                () = self.writer.progress() => {
+                    if let Some(event) = self.writer_lost() {
+                        return event;
+                    }
+                }
+                news = next_news(&mut self.session), if !full => match news {
+                    Some(News::Control(control)) => self.control = Some(control),
+                    Some(News::Event(event)) => {
+                        self.timers.news();
+                        return event;
+                    }
+                    // The owner is gone without a word only if it panicked: its agent is gone with it.
+                    None => {
+                        self.session = None;
+                        return self.session_vanished();
+                    }
+                },
+                timer = self.timers.next() => return Event::Elapsed(timer),
+            }
+        }
+    }
+
+    fn session_vanished(&mut self) -> Event {
+        let failure = || Failure::new(TerminalReason::Internal, "the backend failed: see the log");
+        self.told.push_back(Event::SessionClosed);
+        match self.machine.phase() {
+            Phase::Starting => Event::SessionFailed(failure()),
+            Phase::Running | Phase::Stopping { .. } => Event::Ended(End::new(EndedHow::Crashed(failure()))),
+            _ => Event::SessionClosed,
+        }
+    }
+
+    fn writer_lost(&mut self) -> Option<Event> {
+        let event = match self.writer.lost()? {
+            Lost::Fenced => Event::LeaseLost,
+            Lost::Store => Event::StoreLost,
+        };
+        // Told once: the machine needs no reminder.
+        (!std::mem::replace(&mut self.store_lost, true)).then_some(event)
+    }
+
+    fn take_answer(&mut self, answered: Result<Answered, tokio::task::JoinError>) -> Option<Event> {
+        Some(match answered {
+            Ok(Answered::Event(event)) => event,
+            Ok(Answered::WorkspaceReady(path)) => {
+                self.spec.cwd = path;
+                Event::WorkspaceReady
+            }
+            Ok(Answered::MessageBegun(answer, id)) => {
+                self.message = Some(id);
+                self.writer.set_message(id);
+                Event::MessageBegun(answer)
+            }
+            Ok(Answered::Settled(answer, report)) => {
+                if answer == WriteAnswer::Done {
+                    self.report = report;
+                }
+                Event::Settled(answer)
+            }
+            Err(error) => {
+                tracing::error!(task = %self.spec.task, %error, "a port failed; the turn is given up");
+                Event::StoreLost
+            }
+        })
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::PrepareWorkspace => self.prepare_workspace(),
+            Effect::CancelWorkspaceCall => self.cancel.raise(),
+            Effect::BeginMessage => self.begin_message(),
+            Effect::Checkpoint => self.checkpoint(),
+            Effect::OpenSession => {
+                self.session = Some(Session::open(Arc::clone(&self.backend), self.spec.clone()));
+            }
+            Effect::RecordPromptSent => self.record_prompt_sent(),
+            Effect::SendPrompt => {
+                self.timers.news();
+                if let Some(session) = &self.session {
+                    session.prompt(Prompt { text: std::mem::take(&mut self.prompt) });
+                }
+            }
+            Effect::Append(frames) => self.writer.push(frames),
+            Effect::Answer(id, answer) => {
+                self.aside(|control| async move { control.answer(&id, answer).await })
+            }
+            Effect::Interrupt(rung) => self.aside(move |control| async move { control.stop(rung).await }),
+            Effect::Arm(timer, after) => self.timers.arm(timer, after),
+            Effect::Disarm(timer) => self.timers.disarm(timer),
+            Effect::CloseSession(how) => match &self.session {
+                Some(session) => session.close(how),
+                None => self.told.push_back(Event::SessionClosed),
+            },
+            Effect::CollectChange => self.collect(),
+            Effect::Settle(outcome) => self.settle(*outcome),
+            Effect::Requeue(frames) => self.requeue(frames),
+            Effect::ReleaseWorkspace(how) => self.release_workspace(how),
+            Effect::Report(anomaly) => {
+                tracing::error!(task = %self.spec.task, at = %anomaly.at, event = anomaly.event, "unexpected event");
+            }
+        }
+    }
+
+    fn prepare_workspace(&mut self) {
+        let Some(calls) = self.workspace.clone() else { return };
+        let cancel = self.fresh_cancel();
+        self.calls.spawn(async move {
+            match calls.prepare(&cancel).await {
+                Ok(info) => {
+                    tracing::info!(worktree = %info.path.display(), base = info.base_commit, "worktree ready");
+                    Answered::WorkspaceReady(info.path)
+                }
+                Err(error) => Answered::Event(Event::WorkspaceFailed(error.into_failure())),
+            }
+        });
+    }
+
+    fn begin_message(&mut self) {
+        let Settler { ports, key, model, .. } = self.settler.clone();
+        self.calls.spawn(async move {
+            let fresh = MessageId::from_random(random_bytes());
+            match persistently(|| ports.store.begin_message(&key, fresh, model.as_ref())).await {
+                Ok((answer, id)) => Answered::MessageBegun(answer, id),
+                Err(error) => store_lost(&error, "the message could not be begun"),
+            }
+        });
+    }
+
+    fn checkpoint(&mut self) {
+        let (cancel, message) = (self.fresh_cancel(), self.message);
+        let Some(calls) = self.workspace.clone() else { return };
+        self.calls.spawn(async move {
+            Answered::Event(Event::CheckpointTaken(calls.checkpoint(message, &cancel).await))
+        });
+    }
+
+    fn record_prompt_sent(&mut self) {
+        let Settler { ports, key, .. } = self.settler.clone();
+        self.calls.spawn(async move {
+            match persistently(|| ports.store.record_prompt_sent(&key)).await {
+                Ok(answer) => Answered::Event(Event::PromptSentRecorded(answer)),
+                Err(error) => store_lost(&error, "that the prompt goes out could not be recorded"),
+            }
+        });
+    }
+
+    fn collect(&mut self) {
+        let (cancel, message) = (self.fresh_cancel(), self.message);
+        let Some(calls) = self.workspace.clone() else { return };
+        self.calls.spawn(async move {
+            Answered::Event(Event::ChangeCollected(calls.collect(message, &cancel).await))
+        });
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        let (settler, message) = (self.settler.clone(), self.message);
+        self.calls.spawn(async move {
+            let (state, reason) = (outcome.state, outcome.reason);
+            match settler.settle(outcome, message).await {
+                Ok((answer, change)) => {
+                    Answered::Settled(answer, TurnReport::Settled { state, reason, change })
+                }
+                Err(error) => store_lost(&error, "the end could not be recorded"),
+            }
+        });
+    }
+
+    fn requeue(&mut self, frames: Vec<FrameBody>) {
+        let settler = self.settler.clone();
+        self.report = TurnReport::Requeued;
+        self.calls.spawn(async move {
+            match settler.requeue(&frames).await {
+                Ok(answer) => Answered::Event(Event::Requeued(answer)),
+                Err(error) => store_lost(&error, "the task could not be made pending again"),
+            }
+        });
+    }
+
+    fn release_workspace(&mut self, how: Release) {
+        let (calls, message) = (self.workspace.clone(), self.message);
+        self.calls.spawn(async move {
+            if let Some(calls) = calls {
+                calls.release(message, how).await;
+            }
+            Answered::Event(Event::WorkspaceReleased)
+        });
+    }
+
+    /// Says something to the agent without waiting for it.
+    fn aside<F>(&mut self, say: impl FnOnce(Arc<dyn AgentControl>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if let Some(control) = &self.control {
+            self.asides.spawn(say(Arc::clone(control)));
+        }
+    }
+
+    fn fresh_cancel(&mut self) -> CancelFlag {
+        self.cancel = CancelFlag::default();
+        self.cancel.clone()
+    }
+}
+
+async fn next_news(session: &mut Option<Session>) -> Option<News> {
+    match session {
+        Some(session) => session.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn store_lost(error: &StoreError, what: &str) -> Answered {
+    tracing::error!(%error, "{what}");
+    Answered::Event(Event::StoreLost)
+}
