@@ -14,7 +14,7 @@ use crate::{
     task::{NewTask, Project, Task, TaskState},
 };
 
-use super::store::SettledChange;
+use super::store::{NewCheckpoint, SettledChange};
 
 /// Why a request was refused or could not be answered.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +129,7 @@ pub struct Totals {
 /// The durable record, as people and programs read it and act on it.
 #[async_trait]
 pub trait Records: Send + Sync {
-    /// The project with this path, made if there is none.
+    /// The project with this path, made if there is none; without a path, the pathless one of this name.
     async fn ensure_project(&self, new: NewProject) -> Result<Project, RecordsError>;
 
     /// A project by its id.
@@ -180,6 +180,11 @@ pub trait Records: Send + Sync {
 
     /// Records a change that a user made of a checkpoint, beside the others.
     async fn add_change(&self, new: NewChange) -> Result<Change, RecordsError>;
+
+    /// Records a checkpoint that no turn took (before a restore, before a worktree is removed); the same
+    /// snapshot twice is recorded once. One of kind `pre-restore` says that the session's rejected edits
+    /// leave its worktree (SPEC R3).
+    async fn add_checkpoint(&self, task: TaskId, new: NewCheckpoint) -> Result<Checkpoint, RecordsError>;
 
     /// The checkpoints of a task's turns, oldest first.
     async fn checkpoints(&self, task: TaskId) -> Result<Vec<Checkpoint>, RecordsError>;

@@ -315,6 +315,9 @@ pub trait Store: Send + Sync {
 
     /// Makes a running task whose prompt has not gone out pending again, in its place, and appends
     /// `frames`. [`WriteAnswer::StopFirst`] when a Stop was accepted.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] when the prompt has gone out: such a task is never run again by itself.
     async fn requeue(
         &self,
         turn: &TurnKey,

@@ -220,12 +220,16 @@ impl Turn {
             (At::Settling | At::Requeueing, On::WorkspaceFailed(_)) => {
                 self.workspace_came_late(Workspace::None)
             }
-            (At::Releasing, On::WorkspaceReady) => {
+            (At::Releasing, On::WorkspaceReady) if self.workspace == Workspace::Preparing => {
                 // It came too late to be used (SPEC S2).
                 self.workspace = Workspace::Ready;
                 self.release(self.worktree_goes())
             }
-            (At::Releasing, On::WorkspaceFailed(_) | On::WorkspaceReleased) => {
+            (At::Releasing, On::WorkspaceFailed(_)) if self.workspace == Workspace::Preparing => {
+                self.phase = At::Done;
+                vec![]
+            }
+            (At::Releasing, On::WorkspaceReleased) if self.workspace == Workspace::Ready => {
                 self.phase = At::Done;
                 vec![]
             }
@@ -625,6 +629,8 @@ const fn crossed(at: Phase, event: &Event) -> bool {
         | On::PromptSentRecorded(_)
         | On::CheckpointTaken(_) => agent_goes,
         On::ChangeCollected(_) | On::SessionClosed => agent_goes && !matches!(at, At::Closing),
+        // A lost store lets a turn go on before its last write was answered.
+        On::Settled(_) | On::Requeued(_) => matches!(at, At::Releasing | At::Done),
         _ => false,
     }
 }
