@@ -8,7 +8,7 @@ use super::{
     running::{Stream, Taken},
 };
 use crate::{
-    agent::{AgentCommand, AgentUpdate, Answer, End, EndedHow, Notice, NoticeCode, Printed},
+    agent::{AgentCommand, AgentUpdate, Answer, End, EndedHow, Notice, NoticeCode, Printed, Usage},
     conversation::Role,
     frame::{AgentStatus, FrameBody, StatusReason},
     ports::{Close, Collected, Release, SessionInfo, WriteAnswer},
@@ -54,6 +54,8 @@ pub struct Turn {
     asked: Option<Asked>,
     /// What comes after the agent is gone.
     verdict: Option<Verdict>,
+    /// What the agent reported at its end; it counts however the turn ends (SPEC T10).
+    usage: Usage,
     stream: Stream,
 }
 
@@ -101,6 +103,7 @@ impl Turn {
             tree_before: None,
             asked: None,
             verdict: None,
+            usage: Usage::default(),
             stream,
         };
         if has_worktree {
@@ -464,7 +467,8 @@ impl Turn {
     fn ended(&mut self, end: End) -> Effects {
         let End { how, usage, printed } = end;
         let close = if matches!(how, EndedHow::Crashed(_)) { Close::Kill } else { Close::Return };
-        let mut outcome = Outcome { usage, ..Outcome::of_agent(how) };
+        let mut outcome = Outcome::of_agent(how);
+        self.usage = usage;
         let mut effects = vec![Effect::Disarm(Timer::Silence), Effect::Disarm(Timer::Permission)];
         let mut frames = self.stream.close_tools();
         frames.extend(resolved(&self.stream.resolve_all(), Answer::Cancelled));
@@ -497,8 +501,8 @@ impl Turn {
 
     fn stopped(&mut self, why: Why, end: End) -> Effects {
         let close = if matches!(end.how, EndedHow::Crashed(_)) { Close::Kill } else { Close::Return };
-        let outcome = Outcome { usage: end.usage, ..Outcome::of_stop(why) };
-        self.let_go(Verdict::end(outcome), close)
+        self.usage = end.usage;
+        self.let_go(Verdict::end(Outcome::of_stop(why)), close)
     }
 
     /// Lets the agent go, if there is one, and then does what `verdict` says.
@@ -578,7 +582,7 @@ impl Turn {
 
     fn settle(&mut self, outcome: Outcome) -> Effects {
         self.phase = Phase::Settling;
-        vec![Effect::Settle(Box::new(outcome))]
+        vec![Effect::Settle(Box::new(Outcome { usage: self.usage.clone(), ..outcome }))]
     }
 
     fn worktree_goes(&self) -> Release {
