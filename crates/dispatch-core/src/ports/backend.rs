@@ -54,7 +54,8 @@ pub struct SessionInfo {
 /// How an agent is let go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Close {
-    /// Its turn ended by itself: a warm agent stays, others end.
+    /// Its turn ended by itself, or was stopped before its prompt: a warm agent stays if it is known to be
+    /// idle and in order, others end.
     Return,
     /// It is to be gone now.
     Kill,

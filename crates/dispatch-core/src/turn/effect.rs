@@ -10,7 +10,8 @@ use crate::{agent::Answer, frame::FrameBody, ports::Close, ports::Release, profi
 pub enum Timer {
     /// The agent takes too long to get ready.
     Start,
-    /// Nothing was heard of the agent. The driver counts from the last update, not from the arming.
+    /// Nothing was heard of the agent. The driver counts from the last update or from the arming, whichever
+    /// is later: a permission may have been open for long.
     Silence,
     /// A permission request was not answered.
     Permission,

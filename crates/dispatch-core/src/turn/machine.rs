@@ -160,7 +160,8 @@ impl Turn {
                 self.let_go(Verdict::end(self.start_too_slow()), Close::Kill)
             }
             (At::Starting, On::StopAccepted(why)) => {
-                self.let_go(Verdict::end(Outcome::of_stop(why)), Close::Kill)
+                // Only its backend knows whether a warm agent is still good (SPEC S4).
+                self.let_go(Verdict::end(Outcome::of_stop(why)), Close::Return)
             }
             (At::Starting, On::ShuttingDown) => self.let_go(Verdict::Requeue, Close::Kill),
 
@@ -454,9 +455,10 @@ impl Turn {
         }
     }
 
-    fn updates_while_stopping(&mut self, batch: Vec<AgentUpdate>) -> Effects {
+    fn updates_while_stopping(&mut self, mut batch: Vec<AgentUpdate>) -> Effects {
         if self.stream.stored() > self.plan.limits.output_bytes {
-            return vec![];
+            // A request without an answer can keep an agent from ending (wire trap 1).
+            batch.retain(|update| matches!(update, AgentUpdate::Permission(_)));
         }
         let Taken { frames, .. } = self.stream.take(batch, PermissionPolicy::Ask);
         let mut effects = if frames.is_empty() { vec![] } else { vec![Effect::Append(frames)] };
@@ -511,7 +513,9 @@ impl Turn {
         let mut effects = vec![];
         if matches!(self.phase, Phase::Stopping { .. }) {
             effects.push(Effect::Disarm(Timer::Stop));
-            effects.extend(self.closing_frames());
+            if self.verdict != Some(Verdict::Abandon) {
+                effects.extend(self.closing_frames());
+            }
         }
         if self.phase == Phase::Starting {
             effects.push(Effect::Disarm(Timer::Start));
