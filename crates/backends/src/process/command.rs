@@ -48,9 +48,10 @@ pub enum Supervisor {
 pub struct Limits {
     /// How many of the last bytes of standard error are kept.
     pub stderr_tail: usize,
-    /// How long what the leader leaves behind may go on (writing its last words) before it is killed.
+    /// How long what the leader leaves behind may go on (writing its last words) before it is killed;
+    /// at most a day.
     pub drain: Duration,
-    /// How long starting may take, from the supervisor's start to the agent's `execve`.
+    /// How long starting may take, from the supervisor's start to the agent's `execve`; at most a day.
     pub start: Duration,
 }
 

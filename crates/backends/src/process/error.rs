@@ -36,7 +36,8 @@ pub enum SpawnError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// A NUL byte in the program, an argument, the folder or the environment, or a `=` in a variable's name.
+    /// A NUL byte in the program, an argument, the folder or the environment, a `=` in a variable's name, a
+    /// folder that is not absolute.
     #[error("{what} cannot be passed to a program")]
     Invalid {
         /// Which of them, such as `argument 2`.
@@ -54,6 +55,15 @@ pub enum SpawnError {
     /// [`supervise_if_asked`](super::supervise_if_asked); executing it again would run it as if anew.
     #[error("this program cannot supervise: its main does not call supervise_if_asked")]
     NotASupervisor,
+    /// [`Command::fence`](super::Command::fence) is shorter than 50 ms, which a busy machine cannot keep.
+    #[error("fence of {fence:?} is too short to be kept")]
+    FenceTooShort {
+        /// As asked for.
+        fence: Duration,
+    },
+    /// A fence, and [`Supervisor::ProcessGroupOnly`](super::Supervisor::ProcessGroupOnly): nobody could keep it.
+    #[error("a fence needs a supervisor")]
+    FenceWithoutSupervisor,
     /// A pipe or the supervisor's own process could not be made.
     #[error("failed to start the supervisor")]
     Supervisor {

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -24,6 +25,11 @@ use super::stdio::{Stdin, StdinPipe, Stdout};
 use super::watched::Watched;
 use super::wire::{MAX_REQUEST, Request, Step, header};
 use super::{group, shim, supervision};
+
+/// A heartbeat is then due every 12 ms, which a busy machine's scheduler still keeps.
+const SHORTEST_FENCE: Duration = Duration::from_millis(50);
+/// Keeps "no limit", as in [`Duration::MAX`], within what clocks can add.
+const LONGEST_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 /// What the child's task says about the start.
 pub(super) type Started = Result<i32, StartFailure>;
@@ -54,8 +60,7 @@ impl Command {
     /// undoes what has been started. To be called within a runtime that drives I/O and time.
     ///
     /// # Errors
-    /// See [`SpawnError`]; nothing is left running. With [`Supervisor::ProcessGroupOnly`] and `fence`, which
-    /// nobody could keep, [`SpawnError::NotASupervisor`].
+    /// See [`SpawnError`]; nothing is left running.
     pub async fn spawn(&self, supervisor: &Supervisor) -> Result<Child, SpawnError> {
         self.check()?;
         let failed = |source| SpawnError::Supervisor { source };
@@ -66,7 +71,9 @@ impl Command {
 
         let (ours, theirs) = pipes().map_err(failed)?;
         let started = match supervisor {
-            Supervisor::ProcessGroupOnly if self.fence.is_some() => return Err(SpawnError::NotASupervisor),
+            Supervisor::ProcessGroupOnly if self.fence.is_some() => {
+                return Err(SpawnError::FenceWithoutSupervisor);
+            }
             Supervisor::ProcessGroupOnly => self.start_alone(theirs, reins)?,
             supervisor => self.start_supervised(supervisor, theirs, reins)?,
         };
@@ -109,6 +116,9 @@ impl Command {
         if has_nul(self.cwd.as_os_str()) || !self.cwd.is_absolute() {
             return invalid(format!("working folder {}", self.cwd.display()));
         }
+        if let Some(fence) = self.fence.filter(|fence| *fence < SHORTEST_FENCE) {
+            return Err(SpawnError::FenceTooShort { fence });
+        }
         let bad_name = |name: &OsStr| name.is_empty() || has_nul(name) || name.as_bytes().contains(&b'=');
         match self.env.iter().find(|(name, value)| bad_name(name) || has_nul(value)) {
             Some((name, _)) => invalid(format!("environment variable {}", name.display())),
@@ -139,7 +149,7 @@ impl Command {
             process,
             tag: self.tag.clone(),
             fence: self.fence,
-            start_limit: self.limits.start,
+            start_limit: self.limits.start.min(LONGEST_LIMIT),
             reins,
         };
         tokio::spawn(run.until_over(socket, request, answer));
@@ -151,8 +161,9 @@ impl Command {
         [stdin, stdout, stderr]: [OwnedFd; 3],
         reins: Reins,
     ) -> Result<oneshot::Receiver<Started>, SpawnError> {
-        // Told apart from a missing program; the kernel's own answer to the two is the same.
-        std::fs::read_dir(&self.cwd)
+        // Told apart from a missing program, for which the kernel has the same answer. The dot makes it look
+        // inside, as entering the folder would.
+        std::fs::metadata(self.cwd.join("."))
             .map_err(|source| SpawnError::Directory { path: self.cwd.clone(), source })?;
         let mut command = process::Command::new(&self.program);
         command.args(&self.args).current_dir(&self.cwd).env_clear().envs(self.tagged_environment());
@@ -160,7 +171,8 @@ impl Command {
         let process = Watched::spawn(&mut command).map_err(|error| self.refused(error))?;
         let (answer, started) = oneshot::channel();
         let _ = answer.send(Ok(process.pid()));
-        let run = group::Run { process, tag: self.tag.clone(), drain: self.limits.drain, reins };
+        let run =
+            group::Run { process, tag: self.tag.clone(), drain: self.limits.drain.min(LONGEST_LIMIT), reins };
         tokio::spawn(run.until_over());
         Ok(started)
     }
@@ -171,7 +183,7 @@ impl Command {
             args: self.args.clone(),
             cwd: self.cwd.clone(),
             env: self.tagged_environment().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            drain: self.limits.drain,
+            drain: self.limits.drain.min(LONGEST_LIMIT),
             fence: self.fence,
         }
     }

@@ -88,12 +88,21 @@ fn leftover(pid: i32, tag: &RunTag) -> Option<Leftover> {
     if stat(pid)?.is_zombie {
         return None;
     }
-    let (value, is_supervisor) = match arguments_of(pid).as_slice() {
-        [name, value] if name == ARGUMENT_ZERO.as_bytes() => (value.clone(), true),
-        _ => (variable_of(pid, TAG_VARIABLE)?, false),
+    // In this order: an agent may call itself anything, but a supervisor has no environment.
+    let (value, is_supervisor) = match variable_of(pid, TAG_VARIABLE) {
+        Some(value) => (value, false),
+        None => (supervised_tag(pid)?, true),
     };
     let tag = String::from_utf8(value).ok().filter(|value| tag.covers(value.as_bytes()))?;
     Some(Leftover { pid: pid.cast_unsigned(), tag, is_supervisor })
+}
+
+/// The tag in a supervisor's arguments, which everybody may read.
+fn supervised_tag(pid: i32) -> Option<Vec<u8>> {
+    match arguments_of(pid).as_slice() {
+        [name, tag] if name == ARGUMENT_ZERO.as_bytes() => Some(tag.clone()),
+        _ => None,
+    }
 }
 
 /// This process and its ancestors: a dispatcher may itself have been started by an agent.

@@ -15,7 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub(super) const MAGIC: [u8; 8] = *b"bcsuper1";
 /// The magic and the length of the request.
 pub(super) const HEADER: usize = MAGIC.len() + 4;
-/// Linux refuses arguments and environment beyond 6 MiB (three quarters of the default stack limit's maximum use).
+/// Linux takes at most 6 MiB of arguments and environment (execve(2)).
 pub(super) const MAX_REQUEST: usize = 8 * 1024 * 1024;
 /// The size of every later message: a kind and eight bytes.
 pub(super) const FRAME: usize = 9;

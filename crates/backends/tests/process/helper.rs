@@ -35,6 +35,8 @@ fn main() {
         ("flood-stdout", []) => flood(stdout(), u64::MAX),
         ("flood-stderr", [bytes]) => flood(io::stderr(), bytes.parse().expect("because it is a size")),
         ("linger", []) => linger(),
+        ("rabbit", []) => rabbit(),
+        ("crowd", [size]) => crowd(size.parse().expect("because it is a number")),
         _ => process::exit(99),
     }
 }
@@ -174,6 +176,32 @@ fn flood(mut to: impl Write, mut bytes: u64) {
         bytes -= length as u64;
     }
     to.write_all(b"end").expect("because it is read");
+}
+
+/// Starts a line of processes of which each ends as soon as it has a successor in a session of its own.
+fn rabbit() {
+    announce("rabbit");
+    loop {
+        // SAFETY: this process has one thread.
+        match unsafe { nix::unistd::fork() } {
+            Ok(nix::unistd::ForkResult::Child) => drop(nix::unistd::setsid()),
+            Ok(nix::unistd::ForkResult::Parent { .. }) => process::exit(0),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Many sleeping children, which say nothing.
+fn crowd(size: usize) {
+    ignore_signals();
+    for _ in 0..size {
+        // SAFETY: this process has one thread.
+        if let Ok(nix::unistd::ForkResult::Child) = unsafe { nix::unistd::fork() } {
+            sleep_for_ever();
+        }
+    }
+    announce("crowd");
+    sleep_for_ever();
 }
 
 /// Ends at once and leaves a child that holds standard output open.

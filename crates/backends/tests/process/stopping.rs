@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use backends::process::{Child, Exit, LadderEnd, Rung, Status, Supervisor, leftovers};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use crate::common::{Tree, helper, output_of, read_all, spawn, supervisor, within};
+use crate::common::{PATIENCE, Tree, helper, output_of, read_all, spawn, supervisor, within};
 
 const KILLED: Exit = Exit { status: Status::Signal(9), tree_empty: true, fence_lapsed: false };
 
@@ -61,6 +61,30 @@ async fn the_ladder_stops_at_the_rung_that_was_enough() {
 
     let again = terminated.control().stop_ladder(&rungs).await;
     assert_eq!((again.rung, again.end), (None, LadderEnd::Empty));
+}
+
+#[tokio::test]
+async fn a_process_that_is_always_another_one_is_caught() {
+    for _ in 0..5 {
+        let mut child = spawn(&helper(&["rabbit"])).await;
+        let mut line = String::new();
+        let mut output = BufReader::new(child.take_stdout().unwrap());
+        within(output.read_line(&mut line)).await.unwrap();
+        // Its leader ends at once; what it started goes on.
+        let stopped = child.control().stop_ladder(&[(Rung::Kill, PATIENCE)]).await;
+        assert_eq!(stopped.end, LadderEnd::Empty, "{stopped:?}");
+        assert!(stopped.took < Duration::from_secs(1), "{stopped:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_crowd_is_gone_at_once() {
+    let mut child = spawn(&helper(&["crowd", "300"])).await;
+    let mut line = String::new();
+    within(BufReader::new(child.take_stdout().unwrap()).read_line(&mut line)).await.unwrap();
+    let stopped = child.control().stop_ladder(&[(Rung::Kill, PATIENCE)]).await;
+    assert_eq!(stopped.end, LadderEnd::Empty);
+    assert!(stopped.took < Duration::from_secs(1), "{stopped:?}");
 }
 
 #[tokio::test]
