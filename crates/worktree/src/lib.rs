@@ -1,6 +1,8 @@
 //! Git worktrees, checkpoints and pending changes, without running anything the repository names.
 mod change;
 mod checkpoint;
+#[cfg(feature = "dispatch")]
+pub mod dispatch;
 mod error;
 mod fsio;
 mod ids;

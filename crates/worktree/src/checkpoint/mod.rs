@@ -9,6 +9,7 @@ pub(crate) mod restore;
 pub(crate) mod take;
 mod trailer;
 
+use std::fmt;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -115,6 +116,21 @@ pub enum SkipReason {
     BadName,
     /// More than 200 folders deep.
     TooDeep,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match &self.reason {
+            SkipReason::TooBig { bytes } => return write!(f, "{} ({bytes} bytes: too big)", self.path),
+            SkipReason::NestedRepo { .. } => "a repository of its own",
+            SkipReason::Special => "a pipe, socket or device",
+            SkipReason::Unreadable => "unreadable",
+            SkipReason::Unstable => "it kept changing",
+            SkipReason::BadName => "git refuses its name",
+            SkipReason::TooDeep => "too many folders deep",
+        };
+        write!(f, "{} ({why})", self.path)
+    }
 }
 
 impl SkipReason {
