@@ -51,8 +51,8 @@ pub struct Notification {
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
-    /// The id of the request that this answers.
-    pub id: RequestId,
+    /// The id of the request that this answers; `None` if it has none, as codex answers what it cannot read.
+    pub id: Option<RequestId>,
     /// The result, undecoded, or the error.
     pub outcome: Result<RawJson, RpcError>,
     /// Members that JSON-RPC does not know.
@@ -161,14 +161,16 @@ impl Notification {
 impl Response {
     /// An answer of ours.
     pub fn new(id: RequestId, outcome: Result<RawJson, RpcError>) -> Self {
-        Self { id, outcome, extra: Extra::new() }
+        Self { id: Some(id), outcome, extra: Extra::new() }
     }
 
     /// Appends the answer as one line.
     pub fn encode(&self, out: &mut Vec<u8>) {
         open(out);
-        out.extend_from_slice(b",\"id\":");
-        self.id.write(out);
+        if let Some(id) = &self.id {
+            out.extend_from_slice(b",\"id\":");
+            id.write(out);
+        }
         match &self.outcome {
             Ok(result) => {
                 out.extend_from_slice(b",\"result\":");

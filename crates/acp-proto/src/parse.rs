@@ -76,11 +76,9 @@ impl Envelope<'_> {
             (Some(result), None) => Ok(RawJson::share(line, result)),
             (None, None) => return Err(Fault::NotAMessage("no method, result or error".to_owned())),
         };
-        let id = match (id, &outcome) {
-            (Some(id), _) => id,
-            (None, Err(_)) => RequestId::Null,
-            (None, Ok(_)) => return Err(Fault::NotAMessage("an answer without an id".to_owned())),
-        };
+        if id.is_none() && outcome.is_ok() {
+            return Err(Fault::NotAMessage("a result without an id".to_owned()));
+        }
         Ok(Message::Response(Response { id, outcome, extra }))
     }
 }

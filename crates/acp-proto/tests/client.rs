@@ -1,5 +1,7 @@
 //! The client connection, with agents that behave, and that do not.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod support;
 
 use std::path::Path;

@@ -83,8 +83,8 @@ impl Calls {
     }
 
     /// Takes the call that an answer belongs to.
-    pub(super) fn answer(&self, id: &RequestId) -> Result<(CallId, Open), StrayReason> {
-        let RequestId::Number(id) = *id else { return Err(StrayReason::UnknownId) };
+    pub(super) fn answer(&self, id: Option<&RequestId>) -> Result<(CallId, Open), StrayReason> {
+        let Some(&RequestId::Number(id)) = id else { return Err(StrayReason::UnknownId) };
         let mut state = self.lock();
         if let Some(open) = state.end(id, Ended::Answered) {
             return Ok((CallId(id), open));

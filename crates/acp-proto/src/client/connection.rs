@@ -21,6 +21,7 @@ use super::reader::Reader;
 use crate::message::{Method, Notification, Request, Response};
 use crate::raw::RawJson;
 use crate::request_ids::RequestId;
+use crate::rpc_error::RpcError;
 
 /// What both handles and the tasks share.
 pub(super) struct Shared {
@@ -205,20 +206,20 @@ impl Client {
 impl Shared {
     /// Answers a request that is open. It counts as open until there is room for the answer, which bounds
     /// what waits for an agent that asks and does not read.
-    pub(super) async fn answer(&self, response: Response) {
+    pub(super) async fn answer(&self, id: RequestId, outcome: Result<RawJson, RpcError>) {
         let mut line = Vec::new();
-        response.encode(&mut line);
-        if let Err(reason) = self.outbox.send_if(line, || self.inbound.close(&response.id)).await {
-            tracing::debug!(id = %response.id, %reason, "an answer was not sent");
+        Response::new(id.clone(), outcome).encode(&mut line);
+        if let Err(reason) = self.outbox.send_if(line, || self.inbound.close(&id)).await {
+            tracing::debug!(%id, %reason, "an answer was not sent");
         }
     }
 
-    /// Sends an answer; that there is no connection any more matters to nobody.
-    pub(super) async fn reply(&self, response: Response) {
+    /// Answers a request that never was open.
+    pub(super) async fn reply(&self, id: RequestId, outcome: Result<RawJson, RpcError>) {
         let mut line = Vec::new();
-        response.encode(&mut line);
+        Response::new(id.clone(), outcome).encode(&mut line);
         if let Err(reason) = self.outbox.send(line).await {
-            tracing::debug!(id = %response.id, %reason, "an answer was not sent");
+            tracing::debug!(%id, %reason, "an answer was not sent");
         }
     }
 }

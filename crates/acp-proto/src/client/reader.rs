@@ -16,6 +16,7 @@ use crate::codec::Decoder;
 use crate::message::{Message, Notification, Request, Response};
 use crate::method;
 use crate::raw::RawJson;
+use crate::request_ids::RequestId;
 use crate::rpc_error::RpcError;
 use crate::types::{PermissionRequest, SessionUpdate, TurnEnd};
 
@@ -107,7 +108,7 @@ impl Reader {
 
     fn response(&mut self, response: Response) {
         let length = response.outcome.as_ref().map_or(0, |result| result.as_str().len());
-        let (call, open) = match self.shared.calls.answer(&response.id) {
+        let (call, open) = match self.shared.calls.answer(response.id.as_ref()) {
             Ok(open) => open,
             Err(reason) => return self.event(length, Event::Stray(Stray { reason, response })),
         };
@@ -156,7 +157,7 @@ impl Reader {
             if let Err(error) = &outcome {
                 tracing::debug!(%method, %error, "refused a request of the agent");
             }
-            shared.answer(Response::new(id, outcome)).await;
+            shared.answer(id, outcome).await;
         });
     }
 
@@ -164,7 +165,7 @@ impl Reader {
         let params = request.params.clone().unwrap_or_else(RawJson::empty_object);
         let asked = match PermissionRequest::decode(&params) {
             Ok(asked) => asked,
-            Err(error) => return self.reply(Response::new(request.id, Err(error))).await,
+            Err(error) => return self.reply(request.id, Err(error)).await,
         };
         if let Err(refused) = self.shared.inbound.open(&request.id, Some(&asked.session_id)) {
             return self.refuse(refused, request).await;
@@ -172,7 +173,7 @@ impl Reader {
         // Asked after `open`, so that a cancel in between is seen by one of the two.
         if self.shared.inbound.is_cancelling(&asked.session_id) {
             if self.shared.inbound.close(&request.id) {
-                self.reply(Response::new(request.id, Ok(PermissionAnswer::Cancelled.to_result()))).await;
+                self.reply(request.id, Ok(PermissionAnswer::Cancelled.to_result())).await;
             }
             return;
         }
@@ -185,7 +186,7 @@ impl Reader {
         match refused {
             Refused::TooMany => {
                 let error = RpcError::new(TOO_MANY_REQUESTS, "too many requests are open");
-                self.reply(Response::new(id, Err(error))).await;
+                self.reply(id, Err(error)).await;
             }
             // An answer would be taken for that to the request that has the id.
             Refused::IdInUse => tracing::warn!(%id, "the agent used the id of an open request again"),
@@ -193,9 +194,9 @@ impl Reader {
     }
 
     /// Answers at once. May wait for the agent to read; the writer's limit bounds that.
-    async fn reply(&mut self, response: Response) {
+    async fn reply(&mut self, id: RequestId, outcome: Result<RawJson, RpcError>) {
         self.shared.inbox.append(&mut self.events);
-        self.shared.reply(response).await;
+        self.shared.reply(id, outcome).await;
     }
 
     fn close(&mut self, reason: CloseReason) {

@@ -1,5 +1,6 @@
 //! An agent that is played by the test, line by line, over a pipe in memory.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::sync::Arc;
