@@ -1,1 +1,3 @@
 //! Fakes, the scripted model server, simulation and end-to-end tests.
+
+pub mod model_server;

@@ -1,0 +1,34 @@
+//! A scripted model server on loopback, so that real agents can be tested without a model.
+//!
+//! A test says what the model answers ([`Script`], [`Answer`], [`Reply`]) in words that belong to no wire
+//! format; [`chat_completions`] turns that into OpenAI's Chat Completions and back. Another format is
+//! another module with a [`WireFormat`](wire::WireFormat) and a row in `server.rs`.
+//!
+//! Which answer a request gets depends only on the request: on the last prompt in it that names a script, and
+//! on how many answers of the model follow that prompt. So a retried request gets the same answer again,
+//! and side requests of the agent (a title for the session, a summary), which offer no tools, get a plain
+//! answer and use up nothing.
+//!
+//! ```no_run
+//! use boocoder_tests::model_server::{Call, ModelServer, Moment, Reply, Script};
+//!
+//! let server = ModelServer::start();
+//! let script = Script::new().then(Reply::new().call(Call::write("a.txt", "hello\n"))).then(Reply::text("Done."));
+//! server.when("make a.txt", script);
+//! // … start an agent with server.url(), prompt it with "please make a.txt" …
+//! server.wait_for(Moment::Ended, "make a.txt");
+//! ```
+
+pub mod chat_completions;
+mod log;
+mod request;
+mod script;
+mod server;
+mod toolbox;
+pub mod wire;
+
+pub use log::Moment;
+pub use request::{Message, ModelRequest, Role, Tool, ToolCall};
+pub use script::{Answer, Ending, ModelError, Part, Reply, Script, Usage};
+pub use server::ModelServer;
+pub use toolbox::Call;

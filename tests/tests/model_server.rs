@@ -1,0 +1,183 @@
+//! The scripted model server, asked by hand.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
+
+use boocoder_tests::model_server::{Answer, Call, Ending, ModelError, ModelServer, Moment, Reply, Script};
+use serde_json::{Value, json};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+/// Sends a request and leaves the answer to be read.
+fn ask(server: &ModelServer, body: &Value) -> TcpStream {
+    let body = body.to_string();
+    let mut stream = TcpStream::connect(server.url().strip_prefix("http://").unwrap()).unwrap();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.0\r\ncontent-type: application/json\r\nauthorization: Bearer k\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).unwrap();
+    stream
+}
+
+/// The whole response, head and body, as far as it came.
+fn rest(mut stream: TcpStream) -> String {
+    let mut text = Vec::new();
+    let _ = stream.read_to_end(&mut text);
+    String::from_utf8(text).unwrap()
+}
+
+/// The answer's chunks, without `[DONE]`.
+fn chunks(response: &str) -> Vec<Value> {
+    let data = response.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
+}
+
+fn tools() -> Value {
+    let schema =
+        json!({"type": "object", "properties": {"path": {}, "content": {}}, "required": ["path", "content"]});
+    json!([{"type": "function", "function": {"name": "write", "parameters": schema}}])
+}
+
+fn body(messages: Value) -> Value {
+    json!({"model": "mock-1", "stream": true, "messages": messages, "tools": tools()})
+}
+
+fn prompt(text: &str) -> Value {
+    body(
+        json!([{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": text}]}]),
+    )
+}
+
+#[test]
+fn deltas_reasoning_and_usage_are_streamed() {
+    let server = ModelServer::start();
+    server.when(
+        "go",
+        Script::new().then(Reply::new().reasoning(["hm ", "hm"]).and_text(["a", "b", "c"]).usage(7, 3)),
+    );
+    let response = rest(ask(&server, &prompt("go")));
+    assert!(response.starts_with("HTTP/1.0 200 OK\r\n"), "{response}");
+    let chunks = chunks(&response);
+    let of = |key: &str| -> String {
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"][key].as_str()).collect()
+    };
+    assert_eq!((of("reasoning_content").as_str(), of("content").as_str()), ("hm hm", "abc"));
+    assert_eq!(chunks[chunks.len() - 2]["choices"][0]["finish_reason"], "stop");
+    assert_eq!(chunks[chunks.len() - 1]["usage"]["total_tokens"], 10);
+    assert!(response.ends_with("data: [DONE]\n\n"));
+    let request = server.wait_for(Moment::Ended, "go");
+    assert_eq!(request.credentials.as_deref(), Some("Bearer k"));
+}
+
+#[test]
+fn a_script_goes_on_after_the_tool_s_result_and_side_requests_take_nothing_of_it() {
+    let server = ModelServer::start();
+    let script =
+        Script::new().then(Reply::new().call(Call::write("a.txt", "hällo"))).then(Reply::text("Done."));
+    server.when("make it", script);
+    let mut side = prompt("title for: make it");
+    side.as_object_mut().unwrap().remove("tools");
+    assert!(rest(ask(&server, &side)).contains("Scripted title"));
+
+    let chunks = chunks(&rest(ask(&server, &prompt("make it"))));
+    let calls: Vec<_> = chunks.iter().map(|chunk| &chunk["choices"][0]["delta"]["tool_calls"][0]).collect();
+    let arguments: String = calls.iter().filter_map(|call| call["function"]["arguments"].as_str()).collect();
+    assert_eq!(
+        serde_json::from_str::<Value>(&arguments).unwrap(),
+        json!({"path": "a.txt", "content": "hällo"})
+    );
+    assert!(calls.iter().any(|call| call["function"]["name"] == "write" && call["id"].is_string()));
+    assert_eq!(chunks[chunks.len() - 2]["choices"][0]["finish_reason"], "tool_calls");
+
+    let mut next = body(json!([
+        {"role": "user", "content": "make it"},
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "c", "function": {"name": "write", "arguments": arguments}}]},
+        {"role": "tool", "tool_call_id": "c", "content": "written"},
+    ]));
+    next["stream"] = json!(false);
+    let response = rest(ask(&server, &next));
+    let answer: Value = serde_json::from_str(response.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!(answer["choices"][0]["message"]["content"], "Done.");
+    let requests = server.requests();
+    assert_eq!(requests.iter().filter(|request| request.is_side_request()).count(), 1);
+    assert_eq!(requests[2].messages[1].calls[0].arguments["path"], "a.txt");
+    assert_eq!(requests[2].tool_results_after(0).collect::<Vec<_>>(), ["written"]);
+}
+
+#[test]
+fn errors_are_as_a_real_server_sends_them_and_a_retry_gets_the_answer() {
+    let server = ModelServer::start();
+    let failures = [
+        Answer::Error(ModelError::Unauthorised),
+        Answer::Error(ModelError::Overloaded { retry_after: 7 }),
+        Answer::Error(ModelError::Internal),
+        Answer::Error(ModelError::ContextTooLong),
+    ];
+    server.when("go", Script::new().then_after(failures, Reply::text("at last")));
+    let expected = [
+        ("401 ", "invalid_api_key"),
+        ("429 ", "retry-after: 7"),
+        ("500 ", "internal_error"),
+        ("400 ", "context_length"),
+    ];
+    for (status, detail) in expected {
+        let response = rest(ask(&server, &prompt("go")));
+        assert!(
+            response.starts_with(&format!("HTTP/1.0 {status}")) && response.contains(detail),
+            "{response}"
+        );
+    }
+    assert!(rest(ask(&server, &prompt("go"))).contains("at last"));
+}
+
+#[test]
+fn endings_other_than_the_normal_one() {
+    let server = ModelServer::start();
+    for (words, ending) in [("long", Ending::Length), ("bad", Ending::Refusal), ("cut", Ending::Cut)] {
+        server.when(words, Script::new().then(Reply::text("half").ending(ending)));
+    }
+    server.when("nothing", Script::new().then(Reply::new()));
+    for (words, reason) in [("long", "length"), ("bad", "content_filter"), ("nothing", "stop")] {
+        let chunks = chunks(&rest(ask(&server, &prompt(words))));
+        assert_eq!(chunks[chunks.len() - 2]["choices"][0]["finish_reason"], reason);
+    }
+    let cut = rest(ask(&server, &prompt("cut")));
+    assert!(cut.contains("half") && !cut.contains("[DONE]") && !cut.contains("\"stop\""), "{cut}");
+}
+
+#[test]
+fn a_stalled_answer_ends_when_released_or_given_up() {
+    let server = ModelServer::start();
+    server.when("stall", Script::new().then(Reply::text("half").ending(Ending::Stall)));
+    server.when("silent", Script::new().then(Answer::Silence));
+    let given_up = ask(&server, &prompt("stall one"));
+    let silent = ask(&server, &prompt("silent one"));
+    server.wait_for(Moment::Streamed, "stall one");
+    server.wait_for(Moment::Asked, "silent one");
+    drop(given_up);
+    drop(silent);
+    server.wait_for(Moment::HungUp, "stall one");
+    server.wait_for(Moment::HungUp, "silent one");
+
+    let kept = ask(&server, &prompt("stall two"));
+    let silent = ask(&server, &prompt("silent two"));
+    server.wait_for(Moment::Streamed, "stall two");
+    server.wait_for(Moment::Asked, "silent two");
+    server.release();
+    assert!(rest(kept).ends_with("data: [DONE]\n\n"));
+    assert!(rest(silent).ends_with("data: [DONE]\n\n"));
+}
+
+#[test]
+fn the_latest_prompt_chooses_the_script() {
+    let server = ModelServer::start();
+    server.when("first", Script::new().then(Reply::text("one")));
+    server.when("second", Script::new().then(Reply::text("two")));
+    let both = body(json!([
+        {"role": "user", "content": "first"}, {"role": "assistant", "content": "one"}, {"role": "user", "content": "second"},
+    ]));
+    assert!(rest(ask(&server, &both)).contains("\"two\""));
+    assert!(rest(ask(&server, &prompt("another"))).contains("word3 "));
+}
