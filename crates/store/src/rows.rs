@@ -1,0 +1,341 @@
+//! Rows as a database returns them, and what they mean in the vocabulary: the same for every engine.
+
+use std::{os::unix::ffi::OsStringExt, path::PathBuf, str::FromStr};
+
+use dispatch_core::{
+    agent::Cost,
+    change::{Change, Checkpoint},
+    conversation::{Cut, Message, Part, Role},
+    frame::{About, Frame},
+    ids::{Epoch, Seq, Timestamp},
+    profile::TurnLimits,
+    task::{Name, Project, Task, TaskState},
+};
+use serde::de::DeserializeOwned;
+
+use crate::fault::BadRow;
+
+/// A task's place in the queue or its end: `pending` is told apart into the one task of its session that
+/// may be claimed and those behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Queued,
+    Ready,
+    Running,
+    Ended(TaskState),
+}
+
+impl Stage {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Ready => "ready",
+            Self::Running => TaskState::Running.as_str(),
+            Self::Ended(state) => state.as_str(),
+        }
+    }
+
+    pub fn state(self) -> TaskState {
+        match self {
+            Self::Queued | Self::Ready => TaskState::Pending,
+            Self::Running => TaskState::Running,
+            Self::Ended(state) => state,
+        }
+    }
+
+    /// The stages that a task in `state` may be in.
+    pub fn of(state: TaskState) -> &'static [&'static str] {
+        match state {
+            TaskState::Pending => &["queued", "ready"],
+            TaskState::Running => &["running"],
+            TaskState::Completed => &["completed"],
+            TaskState::Failed => &["failed"],
+            TaskState::Cancelled => &["cancelled"],
+            TaskState::Interrupted => &["interrupted"],
+        }
+    }
+}
+
+impl FromStr for Stage {
+    type Err = dispatch_core::task::UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "queued" => Ok(Self::Queued),
+            "ready" => Ok(Self::Ready),
+            "running" => Ok(Self::Running),
+            _ => match text.parse()? {
+                state @ (TaskState::Pending | TaskState::Running) => {
+                    Err(dispatch_core::task::UnknownWord { set: "Stage", text: state.to_string() })
+                }
+                state => Ok(Self::Ended(state)),
+            },
+        }
+    }
+}
+
+/// Where a value was read, for the report when it cannot be understood.
+#[derive(Clone, Copy)]
+struct At {
+    table: &'static str,
+    row: i64,
+}
+
+impl At {
+    fn bad(self, column: &'static str, why: impl ToString) -> BadRow {
+        BadRow { table: self.table, row: self.row, column, why: why.to_string() }
+    }
+
+    fn word<T: FromStr<Err: ToString>>(self, column: &'static str, text: &str) -> Result<T, BadRow> {
+        text.parse().map_err(|why: T::Err| self.bad(column, why))
+    }
+
+    fn maybe<T: FromStr<Err: ToString>>(
+        self,
+        column: &'static str,
+        text: Option<&String>,
+    ) -> Result<Option<T>, BadRow> {
+        text.map(|text| self.word(column, text)).transpose()
+    }
+
+    fn json<T: DeserializeOwned>(self, column: &'static str, text: &str) -> Result<T, BadRow> {
+        serde_json::from_str(text).map_err(|why| self.bad(column, why))
+    }
+}
+
+/// A task with what its neighbours hold of it.
+pub(crate) struct TaskRow {
+    pub num: i64,
+    pub id: String,
+    pub project: String,
+    pub session: String,
+    pub chat: String,
+    pub from_chat: bool,
+    pub user_message: Option<String>,
+    pub input: Option<String>,
+    pub options: Option<String>,
+    pub permissions: Option<String>,
+    pub stage: String,
+    pub reason: Option<String>,
+    pub stopped: bool,
+    pub route: Option<String>,
+    pub attempt: u32,
+    pub epoch: Option<i64>,
+    pub assistant_message: Option<String>,
+    pub summary: Option<String>,
+    pub cost: Option<f64>,
+    pub currency: Option<String>,
+    pub created_at: i64,
+    pub started_at: Option<i64>,
+    pub finished_at: Option<i64>,
+}
+
+impl TaskRow {
+    pub fn read(self) -> Result<Task, BadRow> {
+        let at = At { table: "task", row: self.num };
+        let needed = |column, value: Option<String>| value.ok_or_else(|| at.bad(column, "missing"));
+        let stage: Stage = at.word("state", &self.stage)?;
+        Ok(Task {
+            id: at.word("id", &self.id)?,
+            project: at.word("project", &self.project)?,
+            session: at.word("session", &self.session)?,
+            chat: at.word("chat", &self.chat)?,
+            from_chat: self.from_chat,
+            user_message: at.word("user_message", &needed("user_message", self.user_message)?)?,
+            input: needed("input", self.input)?,
+            options: at.json("options", &needed("options", self.options)?)?,
+            permissions: at.word("permissions", &needed("permissions", self.permissions)?)?,
+            state: stage.state(),
+            reason: at.maybe("reason", self.reason.as_ref())?,
+            stop_requested: self.stopped,
+            route: at.maybe("route", self.route.as_ref())?,
+            attempt: self.attempt,
+            epoch: self.epoch.map(Epoch),
+            assistant_message: at.maybe("assistant_message", self.assistant_message.as_ref())?,
+            summary: self.summary,
+            cost: self.cost.zip(self.currency).map(|(amount, currency)| Cost { amount, currency }),
+            created_at: Timestamp(self.created_at),
+            started_at: self.started_at.map(Timestamp),
+            finished_at: self.finished_at.map(Timestamp),
+        })
+    }
+}
+
+/// A message; the user's is made of its task's input.
+pub(crate) struct MessageRow {
+    pub num: i64,
+    pub id: String,
+    pub chat: String,
+    pub task: String,
+    pub role: String,
+    pub state: String,
+    pub model: Option<String>,
+    pub content: String,
+    pub content_truncated: bool,
+    pub reasoning: String,
+    pub reasoning_truncated: bool,
+    pub parts: Option<String>,
+    pub input: Option<String>,
+    pub usage: String,
+    pub created_at: i64,
+    pub finished_at: Option<i64>,
+}
+
+impl MessageRow {
+    pub fn read(self) -> Result<Message, BadRow> {
+        let at = At { table: "message", row: self.num };
+        let role = at.word("role", &self.role)?;
+        let mut message = Message {
+            id: at.word("id", &self.id)?,
+            chat: at.word("chat", &self.chat)?,
+            task: at.word("task", &self.task)?,
+            role,
+            state: at.word("state", &self.state)?,
+            model: self.model.as_deref().and_then(Name::new),
+            content: self.content,
+            content_truncated: self.content_truncated,
+            reasoning: self.reasoning,
+            reasoning_truncated: self.reasoning_truncated,
+            parts: vec![],
+            usage: at.json("usage", &self.usage)?,
+            created_at: Timestamp(self.created_at),
+            finished_at: self.finished_at.map(Timestamp),
+        };
+        match (role, self.input, self.parts) {
+            (Role::User, input, _) => {
+                let text = input.ok_or_else(|| at.bad("input", "missing"))?;
+                let cut = Cut::join(std::iter::once(text.as_str()), TurnLimits::default().content_chars);
+                message.content = cut.text;
+                message.content_truncated = cut.truncated;
+                message.parts = vec![Part::Text { text, placeholder: false }];
+            }
+            (Role::Assistant, _, Some(parts)) => message.parts = at.json("parts", &parts)?,
+            (Role::Assistant, _, None) => {}
+        }
+        Ok(message)
+    }
+}
+
+/// A frame with the ids that it is about.
+pub(crate) struct FrameRow {
+    pub session: String,
+    pub seq: i64,
+    pub ts: i64,
+    pub chat: Option<String>,
+    pub message: Option<String>,
+    pub task: Option<String>,
+    pub body: String,
+}
+
+impl FrameRow {
+    pub fn read(self) -> Result<Frame, BadRow> {
+        let at = At { table: "frame", row: self.seq };
+        Ok(Frame {
+            seq: Seq(self.seq),
+            session_id: at.word("session", &self.session)?,
+            ts: Timestamp(self.ts),
+            about: About {
+                chat_id: at.maybe("chat", self.chat.as_ref())?,
+                message_id: at.maybe("message", self.message.as_ref())?,
+                task_id: at.maybe("task", self.task.as_ref())?,
+            },
+            body: frame_body(self.seq, &self.body)?,
+        })
+    }
+}
+
+/// What happened, from a frame's stored text.
+pub(crate) fn frame_body(seq: i64, text: &str) -> Result<dispatch_core::frame::FrameBody, BadRow> {
+    At { table: "frame", row: seq }.json("body", text)
+}
+
+/// A change with the ids that it is about.
+pub(crate) struct ChangeRow {
+    pub num: i64,
+    pub id: String,
+    pub project: String,
+    pub session: String,
+    pub task: String,
+    pub agent: String,
+    pub state: String,
+    pub from_failed_turn: bool,
+    pub rejected_before: bool,
+    pub superseded_by: Option<String>,
+    pub draft: String,
+    pub created_at: i64,
+    pub decided_at: Option<i64>,
+}
+
+impl ChangeRow {
+    pub fn read(self) -> Result<Change, BadRow> {
+        let at = At { table: "change", row: self.num };
+        Ok(Change {
+            id: at.word("id", &self.id)?,
+            project: at.word("project", &self.project)?,
+            session: at.word("session", &self.session)?,
+            task: at.word("task", &self.task)?,
+            agent: self.agent,
+            state: at.word("state", &self.state)?,
+            from_failed_turn: self.from_failed_turn,
+            rejected_before: self.rejected_before,
+            superseded_by: at.maybe("superseded_by", self.superseded_by.as_ref())?,
+            draft: at.json("draft", &self.draft)?,
+            created_at: Timestamp(self.created_at),
+            decided_at: self.decided_at.map(Timestamp),
+        })
+    }
+}
+
+/// A checkpoint with the ids that it is about.
+pub(crate) struct CheckpointRow {
+    pub num: i64,
+    pub id: String,
+    pub task: String,
+    pub session: String,
+    pub message: Option<String>,
+    pub kind: String,
+    pub worktree: String,
+    pub snapshot: String,
+    pub created_at: i64,
+}
+
+impl CheckpointRow {
+    pub fn read(self) -> Result<Checkpoint, BadRow> {
+        let at = At { table: "checkpoint", row: self.num };
+        Ok(Checkpoint {
+            id: at.word("id", &self.id)?,
+            task: at.word("task", &self.task)?,
+            session: at.word("session", &self.session)?,
+            message: at.maybe("message", self.message.as_ref())?,
+            kind: at.word("kind", &self.kind)?,
+            worktree: self.worktree,
+            snapshot: at.json("snapshot", &self.snapshot)?,
+            created_at: Timestamp(self.created_at),
+        })
+    }
+}
+
+/// A project.
+pub(crate) struct ProjectRow {
+    pub num: i64,
+    pub id: String,
+    pub name: String,
+    pub path: Option<Vec<u8>>,
+}
+
+impl ProjectRow {
+    pub fn read(self) -> Result<Project, BadRow> {
+        let at = At { table: "project", row: self.num };
+        Ok(Project { id: at.word("id", &self.id)?, name: self.name, path: self.path.map(path_of) })
+    }
+}
+
+/// A path from its stored bytes.
+pub(crate) fn path_of(bytes: Vec<u8>) -> PathBuf {
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+/// The value, or `None` with a report in the log: a listing is not spoilt by one row (SAFETY A39).
+pub(crate) fn or_left_out<T>(read: Result<T, BadRow>) -> Option<T> {
+    read.inspect_err(|bad| tracing::warn!(table = bad.table, row = bad.row, "left out: {bad}")).ok()
+}

@@ -1,0 +1,28 @@
+//! The embedded store: one SQLite file in a folder that only its owner can read.
+//!
+//! Every process that opens the folder has one writing connection on a thread of its own, and a few that
+//! read. SQLite lets one process write at a time; all writes begin with the write lock, so what a
+//! transaction has looked at stays true until it ends.
+//!
+//! Durability: everything survives the death of the process. A power cut may cost claims (which recovery
+//! makes good) and up to a second of frames; accepted tasks, Stops, `prompt_sent` and ends are on the disk
+//! when their call returns.
+
+mod changes;
+mod conversations;
+mod folder;
+mod frames;
+mod node;
+mod open;
+mod queue;
+mod readers;
+mod records_port;
+mod recover;
+mod store;
+mod store_port;
+mod tasks;
+mod turns;
+mod writer;
+
+pub use open::OpenError;
+pub use store::SqliteStore;

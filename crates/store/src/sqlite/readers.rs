@@ -1,0 +1,55 @@
+//! Connections that only read, opened when they are first needed.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rusqlite::{Connection, Transaction};
+
+use super::open::open_reader;
+use crate::fault::Fault;
+
+/// How many idle connections are kept. More may read at once; SQLite's readers never wait for anybody.
+const KEPT: usize = 4;
+
+#[derive(Clone)]
+pub(super) struct Readers {
+    database: Arc<PathBuf>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Readers {
+    pub fn new(database: PathBuf) -> Self {
+        Self { database: Arc::new(database), idle: Arc::default() }
+    }
+
+    /// Runs `job` on one consistent view of the record.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let readers = self.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let mut connection = readers.take()?;
+            let transaction = connection.transaction()?;
+            let found = job(&transaction)?;
+            transaction.finish()?;
+            readers.put_back(connection);
+            Ok(found)
+        });
+        work.await.unwrap_or(Err(Fault::Closed))
+    }
+
+    fn take(&self) -> Result<Connection, Fault> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Ok(idle.map_or_else(|| open_reader(&self.database), Ok)?)
+    }
+
+    fn put_back(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < KEPT {
+            idle.push(connection);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The `Records` port.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use dispatch_core::{
+    agent::Cost,
+    change::{Change, Checkpoint},
+    conversation::Message,
+    frame::Frame,
+    ids::{ChangeId, ChatId, CheckpointId, ProjectId, Seq, SessionId, TaskId},
+    ports::{
+        ChangeFilter, Decision, NewChange, NewCheckpoint, NewProject, Records, RecordsError, SessionView,
+        TaskFilter, Totals,
+    },
+    task::{NewTask, Project, Task},
+};
+use rusqlite::{OptionalExtension, Transaction};
+
+use super::{SqliteStore, changes, conversations, frames, tasks, writer::Durable};
+use crate::fault::Fault;
+
+impl SqliteStore {
+    async fn read<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        job: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, RecordsError> {
+        self.readers.read(job).await.map_err(|fault| fault.into_records(doing))
+    }
+
+    /// What a user did: on the disk when it is answered.
+    async fn act<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        job: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, RecordsError> {
+        self.writer.write(Durable::Now, job).await.map_err(|fault| fault.into_records(doing))
+    }
+}
+
+#[async_trait]
+impl Records for SqliteStore {
+    async fn ensure_project(&self, new: NewProject) -> Result<Project, RecordsError> {
+        self.act("recording a project", move |tx| tasks::ensure_project(tx, &new)).await
+    }
+
+    async fn project(&self, id: ProjectId) -> Result<Project, RecordsError> {
+        self.read("reading a project", move |tx| tasks::project(tx, id)).await
+    }
+
+    async fn projects(&self) -> Result<Vec<Project>, RecordsError> {
+        self.read("listing projects", tasks::projects).await
+    }
+
+    async fn project_at(&self, path: &Path) -> Result<Option<Project>, RecordsError> {
+        let path = path.to_owned();
+        self.read("reading a project", move |tx| tasks::project_at(tx, &path)).await
+    }
+
+    async fn create_task(&self, new: NewTask) -> Result<Task, RecordsError> {
+        self.act("recording a task", move |tx| tasks::create(tx, &new)).await
+    }
+
+    async fn task(&self, id: TaskId) -> Result<Task, RecordsError> {
+        self.read("reading a task", move |tx| tasks::task(tx, id)).await
+    }
+
+    async fn find_task(&self, prefix: &str) -> Result<Task, RecordsError> {
+        let prefix = prefix.to_owned();
+        self.read("reading a task", move |tx| tasks::task(tx, tasks::id_by_prefix(tx, "task", &prefix)?))
+            .await
+    }
+
+    async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<Task>, RecordsError> {
+        let filter = filter.clone();
+        self.read("listing tasks", move |tx| tasks::tasks(tx, &filter)).await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<SessionView, RecordsError> {
+        self.read("reading a session", move |tx| tasks::session(tx, id)).await
+    }
+
+    async fn messages(&self, chat: ChatId) -> Result<Vec<Message>, RecordsError> {
+        self.read("reading a chat", move |tx| conversations::messages(tx, chat)).await
+    }
+
+    async fn frames(&self, session: SessionId, after: Seq, limit: usize) -> Result<Vec<Frame>, RecordsError> {
+        self.read("reading frames", move |tx| frames::after(tx, session, after, limit)).await
+    }
+
+    async fn find_change(&self, prefix: &str) -> Result<Change, RecordsError> {
+        let prefix = prefix.to_owned();
+        let find =
+            move |tx: &Transaction<'_>| changes::change(tx, tasks::id_by_prefix(tx, "change", &prefix)?);
+        self.read("reading a change", find).await
+    }
+
+    async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<Change>, RecordsError> {
+        let filter = filter.clone();
+        self.read("listing changes", move |tx| changes::changes(tx, &filter)).await
+    }
+
+    async fn decide(&self, change: ChangeId, decision: Decision) -> Result<Change, RecordsError> {
+        self.act("deciding a change", move |tx| changes::decide(tx, change, decision)).await
+    }
+
+    async fn add_change(&self, new: NewChange) -> Result<Change, RecordsError> {
+        self.act("recording a change", move |tx| changes::add(tx, &new)).await
+    }
+
+    async fn add_checkpoint(&self, task: TaskId, new: NewCheckpoint) -> Result<Checkpoint, RecordsError> {
+        self.act("recording a checkpoint", move |tx| {
+            let id = task.to_string();
+            let task = tx
+                .prepare_cached("SELECT num FROM task WHERE id = ?1")?
+                .query_row([&id], |row| row.get(0))
+                .optional()?
+                .ok_or(Fault::NotFound { what: "task", id })?;
+            let id = conversations::add_checkpoint(tx, task, &new)?;
+            conversations::checkpoint(tx, id)
+        })
+        .await
+    }
+
+    async fn checkpoints(&self, task: TaskId) -> Result<Vec<Checkpoint>, RecordsError> {
+        self.read("listing checkpoints", move |tx| conversations::checkpoints(tx, task)).await
+    }
+
+    async fn find_checkpoint(&self, prefix: &str) -> Result<Checkpoint, RecordsError> {
+        let prefix = prefix.to_owned();
+        let find = move |tx: &Transaction<'_>| {
+            conversations::checkpoint(tx, tasks::id_by_prefix(tx, "checkpoint", &prefix)?)
+        };
+        self.read("reading a checkpoint", find).await
+    }
+
+    async fn checkpoint(&self, id: CheckpointId) -> Result<Checkpoint, RecordsError> {
+        self.read("reading a checkpoint", move |tx| conversations::checkpoint(tx, id)).await
+    }
+
+    async fn totals(&self, project: ProjectId) -> Result<Totals, RecordsError> {
+        self.read("adding up", move |tx| totals(tx, project)).await
+    }
+}
+
+fn totals(tx: &Transaction<'_>, project: ProjectId) -> Result<Totals, Fault> {
+    tasks::project(tx, project)?;
+    let id = project.to_string();
+    // `total()` is a float sum, which no agent's figures can overflow.
+    let (tasks, input, output): (i64, f64, f64) = tx
+        .prepare_cached(
+            "SELECT count(*), total(r.input_tokens), total(r.output_tokens)
+             FROM task t LEFT JOIN task_result r ON r.task = t.num
+             WHERE t.project = (SELECT num FROM project WHERE id = ?1)",
+        )?
+        .query_row([&id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let mut costs = tx.prepare_cached(
+        "SELECT total(r.cost), r.currency FROM task t JOIN task_result r ON r.task = t.num
+         WHERE t.project = (SELECT num FROM project WHERE id = ?1) AND r.cost IS NOT NULL
+         GROUP BY r.currency ORDER BY r.currency",
+    )?;
+    let costs = costs.query_map([&id], |row| Ok(Cost { amount: row.get(0)?, currency: row.get(1)? }))?;
+    Ok(Totals {
+        tasks: tasks.unsigned_abs(),
+        input_tokens: input as u64,
+        output_tokens: output as u64,
+        costs: costs.collect::<Result<_, _>>()?,
+    })
+}

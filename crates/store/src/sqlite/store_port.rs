@@ -1,0 +1,215 @@
+//! The `Store` port.
+
+use async_trait::async_trait;
+use dispatch_core::{
+    frame::{Frame, FrameBody},
+    ids::{Epoch, MessageId, TaskId},
+    ports::{
+        Appended, Lease, NewCheckpoint, NodeInfo, Recovered, Settlement, StopAnswer, Store, StoreError,
+        WriteAnswer,
+    },
+    routing::Route,
+    task::{Claim, Name, TurnKey, TurnOptions},
+};
+use rusqlite::{OptionalExtension, Transaction};
+
+use super::{SqliteStore, conversations, frames, node, queue, recover, turns, turns::Turn, writer::Durable};
+use crate::{
+    end::{End, encode},
+    fault::Fault,
+};
+
+impl SqliteStore {
+    async fn write<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        durable: Durable,
+        job: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.write(durable, job).await.map_err(|fault| fault.into_store(doing))
+    }
+
+    /// Writes for a turn that is not fenced off.
+    async fn write_turn(
+        &self,
+        doing: &'static str,
+        key: &TurnKey,
+        job: impl FnOnce(&Transaction<'_>, &Turn) -> Result<(), Fault> + Send + 'static,
+    ) -> Result<WriteAnswer, StoreError> {
+        let key = *key;
+        self.write(doing, Durable::Soon, move |tx| {
+            let Some(turn) = Turn::of(tx, &key)? else { return Ok(WriteAnswer::Fenced) };
+            job(tx, &turn)?;
+            Ok(WriteAnswer::Done)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn join(&self, node: &NodeInfo) -> Result<Lease, StoreError> {
+        let (folder, info) = (self.nodes.clone(), node.clone());
+        let join = move |tx: &Transaction<'_>| node::join(tx, &folder, &info);
+        let lock = self.write("joining", Durable::Soon, join).await?;
+        self.locks().insert(node.id, lock);
+        Ok(Lease { node: node.id, ttl: None })
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<Option<Vec<TaskId>>, StoreError> {
+        let node = lease.node;
+        let stopped = self.readers.read(move |tx| {
+            let Some(node) = node::number(tx, node)? else { return Ok(None) };
+            let mut stopped = tx.prepare_cached(
+                "SELECT id FROM task INDEXED BY task_running
+                 WHERE state = 'running' AND node = ?1 AND stopped IS NOT NULL ORDER BY num",
+            )?;
+            let ids = stopped.query_map([node], |row| row.get::<_, String>(0))?;
+            let ids = ids.collect::<Result<Vec<_>, _>>()?;
+            Ok(Some(ids.iter().filter_map(|id| id.parse().ok()).collect()))
+        });
+        stopped.await.map_err(|fault| fault.into_store("renewing the lease"))
+    }
+
+    async fn leave(&self, lease: &Lease) -> Result<(), StoreError> {
+        let node = lease.node;
+        self.write("leaving", Durable::Soon, move |tx| Ok(node::leave(tx, node)?)).await?;
+        if let Some(lock) = self.locks().remove(&node) {
+            lock.release();
+        }
+        Ok(())
+    }
+
+    async fn recover(&self) -> Result<Vec<Recovered>, StoreError> {
+        let nodes = self.nodes.clone();
+        self.write("recovering", Durable::Now, move |tx| recover::recover(tx, &nodes)).await
+    }
+
+    async fn claim(
+        &self,
+        lease: &Lease,
+        free: usize,
+        only: Option<TaskId>,
+    ) -> Result<Vec<Claim>, StoreError> {
+        let node = lease.node;
+        if !self.locks().contains_key(&node) {
+            return Ok(vec![]);
+        }
+        self.write("claiming", Durable::Soon, move |tx| queue::claim(tx, node, free, only)).await
+    }
+
+    async fn record_route(&self, turn: &TurnKey, route: Route) -> Result<WriteAnswer, StoreError> {
+        self.write_turn("recording the route", turn, move |tx, turn| {
+            tx.prepare_cached("UPDATE task SET route = coalesce(route, ?2) WHERE num = ?1")?
+                .execute((turn.task, route.as_str()))?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn begin_message(
+        &self,
+        turn: &TurnKey,
+        fresh: MessageId,
+        model: Option<&Name>,
+    ) -> Result<(WriteAnswer, MessageId), StoreError> {
+        let (key, model) = (*turn, model.cloned());
+        self.write("beginning the message", Durable::Soon, move |tx| {
+            let Some(turn) = Turn::of(tx, &key)? else { return Ok((WriteAnswer::Fenced, fresh)) };
+            let begun = conversations::begin_message(tx, turn.task, fresh, model.as_ref())?;
+            Ok((WriteAnswer::Done, begun))
+        })
+        .await
+    }
+
+    async fn record_checkpoint(
+        &self,
+        turn: &TurnKey,
+        checkpoint: NewCheckpoint,
+    ) -> Result<WriteAnswer, StoreError> {
+        let key = *turn;
+        self.write("recording a checkpoint", Durable::Soon, move |tx| {
+            let Some(task) = Turn::task_of(tx, &key)? else { return Ok(WriteAnswer::Fenced) };
+            conversations::add_checkpoint(tx, task, &checkpoint)?;
+            Ok(WriteAnswer::Done)
+        })
+        .await
+    }
+
+    async fn record_agent_session(
+        &self,
+        turn: &TurnKey,
+        id: &str,
+        worktree: &str,
+    ) -> Result<WriteAnswer, StoreError> {
+        let (id, worktree) = (id.to_owned(), worktree.to_owned());
+        self.write_turn("recording the agent's session", turn, move |tx, turn| {
+            let agent = agent_of(tx, turn.task)?;
+            conversations::record_agent_session(tx, turn.task, &agent, &id, &worktree)
+        })
+        .await
+    }
+
+    async fn record_prompt_sent(&self, turn: &TurnKey) -> Result<WriteAnswer, StoreError> {
+        let key = *turn;
+        self.write("recording the prompt", Durable::Now, move |tx| turns::record_prompt_sent(tx, &key)).await
+    }
+
+    async fn append(
+        &self,
+        turn: &TurnKey,
+        message: Option<MessageId>,
+        frames: &[FrameBody],
+    ) -> Result<Option<Appended>, StoreError> {
+        const DOING: &str = "appending frames";
+        let (key, bodies) = (*turn, encode(frames).map_err(|fault| fault.into_store(DOING))?);
+        self.write(DOING, Durable::Soon, move |tx| {
+            let Some(turn) = Turn::of(tx, &key)? else { return Ok(None) };
+            frames::append(tx, &turn.source(&key), message, &bodies).map(Some)
+        })
+        .await
+    }
+
+    async fn settle(
+        &self,
+        turn: &TurnKey,
+        settlement: &Settlement,
+    ) -> Result<(WriteAnswer, Vec<Frame>), StoreError> {
+        const DOING: &str = "settling";
+        let (key, end) = (*turn, End::try_from(settlement).map_err(|fault| fault.into_store(DOING))?);
+        self.write(DOING, Durable::Now, move |tx| turns::settle(tx, &key, end)).await
+    }
+
+    async fn requeue(
+        &self,
+        turn: &TurnKey,
+        frames: &[FrameBody],
+    ) -> Result<(WriteAnswer, Vec<Frame>), StoreError> {
+        let (key, frames) = (*turn, frames.to_vec());
+        self.write("requeueing", Durable::Soon, move |tx| turns::requeue(tx, &key, frames)).await
+    }
+
+    async fn request_stop(&self, task: TaskId) -> Result<StopAnswer, StoreError> {
+        self.write("stopping", Durable::Now, move |tx| recover::request_stop(tx, task)).await
+    }
+
+    async fn running_epoch(&self, task: TaskId) -> Result<Option<Epoch>, StoreError> {
+        let epoch = self.readers.read(move |tx| {
+            let epoch = tx
+                .prepare_cached("SELECT epoch FROM task WHERE id = ?1 AND state = 'running'")?
+                .query_row([task.to_string()], |row| row.get(0))
+                .optional()?;
+            Ok(epoch.map(Epoch))
+        });
+        epoch.await.map_err(|fault| fault.into_store("reading a task"))
+    }
+}
+
+/// The name that a task's agent goes by.
+fn agent_of(tx: &Transaction<'_>, task: i64) -> Result<String, Fault> {
+    let options: String = tx
+        .prepare_cached("SELECT options FROM task_input WHERE task = ?1")?
+        .query_row([task], |row| row.get(0))?;
+    let options: TurnOptions = serde_json::from_str(&options)?;
+    Ok(options.agent.map_or_else(|| "native".to_owned(), |agent| agent.to_string()))
+}
