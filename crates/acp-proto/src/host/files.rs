@@ -237,6 +237,8 @@ impl Files {
                 other => other,
             }
             .map_err(|error| refusal(error, "open the folder of", path))?;
+            // A link may lead to git's files; nothing is made there either.
+            self.real(&folder, path)?;
         }
         Ok(folder)
     }
