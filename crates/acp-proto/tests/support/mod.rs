@@ -75,6 +75,15 @@ impl Agent {
         self.update(session, json!({"sessionUpdate": "agent_message_chunk", "content": content})).await;
     }
 
+    /// Says a text, if the host still listens.
+    pub async fn try_text(&mut self, session: &str, text: &str) -> bool {
+        let update =
+            json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}});
+        let params = json!({"sessionId": session, "update": update});
+        let line = json!({"method": "session/update", "params": params}).to_string() + "\n";
+        self.writes.write_all(line.as_bytes()).await.is_ok()
+    }
+
     /// Ends the agent's output, and its input.
     pub async fn exit(mut self) {
         self.writes.shutdown().await.unwrap();
