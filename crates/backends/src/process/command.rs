@@ -21,7 +21,8 @@ pub struct Command {
     pub cwd: PathBuf,
     /// The complete environment; see [`env::agent_environment`](super::env::agent_environment). The tag is added to it.
     pub env: Environment,
-    /// Marks every process of this run.
+    /// Marks every process of this run. Children with one tag share a fate: when one of them loses its
+    /// supervisor, or has none and ends, everything that carries the tag is killed.
     pub tag: RunTag,
     /// Bounds on time and memory.
     pub limits: Limits,

@@ -84,7 +84,7 @@ fn is_allowed(name: &OsStr) -> bool {
     matches(name, ALLOWED, ALLOWED_PREFIXES)
 }
 
-fn is_forbidden(name: &OsStr) -> bool {
+pub(crate) fn is_forbidden(name: &OsStr) -> bool {
     matches(name, FORBIDDEN, FORBIDDEN_PREFIXES)
 }
 

@@ -114,6 +114,10 @@ impl Run {
     /// Says what became of the tree, after looking for what a killed supervisor has left behind.
     async fn conclude(self, mut talk: Talk) {
         drop(talk.orders.take());
+        if !talk.is_empty {
+            // It is of no more use, and may be a program that only closed its standard input.
+            self.process.signal(Signal::KILL);
+        }
         self.process.ended().await;
         let tree_empty = talk.is_empty || {
             // Its number is still its own, and so names the session that it led.

@@ -106,6 +106,8 @@ fn sleep_for_ever() -> ! {
 /// Runs a hostile agent, passing its standard output on, until it is killed or the agent ends.
 #[tokio::main(flavor = "current_thread")]
 async fn dispatch(fence: &str, tag: &str) {
+    // As a dispatcher does, to keep its environment and descriptors from the agent (SAFETY A16).
+    nix::sys::prctl::set_dumpable(false).expect("because Linux can");
     let fence = fence.parse().expect("because it is a number");
     let command = Command {
         program: std::env::current_exe().expect("because it is running").into(),

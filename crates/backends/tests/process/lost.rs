@@ -1,14 +1,15 @@
 //! A hostile tree is gone when its dispatcher or its supervisor is.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backends::process::{Exit, RunTag, Status, become_subreaper, leftovers, sweep};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::common::{HELPER, ROLES, Tree, fresh_tag, helper, spawn, supervisor_of, within};
+use crate::common::{HELPER, PATIENCE, ROLES, Tree, fresh_tag, helper, spawn, supervisor_of, within};
 
 /// Another process as the dispatcher of a hostile agent.
 async fn dispatcher(
@@ -44,6 +45,25 @@ async fn nobody_outlives_a_killed_dispatcher() {
         }
     })
     .await;
+}
+
+#[test]
+fn a_dispatcher_killed_at_any_moment_of_its_start_leaves_nobody() {
+    // Whoever escapes becomes a child of this process, whatever it has done to hide.
+    become_subreaper().unwrap();
+    for delay in (0..20).map(Duration::from_millis) {
+        let mut dispatcher = std::process::Command::new(HELPER);
+        dispatcher.args(["dispatch", "0", fresh_tag().as_str()]).stdout(Stdio::null());
+        let mut dispatcher = dispatcher.spawn().unwrap();
+        std::thread::sleep(delay);
+        dispatcher.kill().unwrap();
+        dispatcher.wait().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while !matches!(wait(WaitOptions::NOHANG), Err(Errno::CHILD)) {
+            assert!(Instant::now() < deadline, "killed after {delay:?}");
+            std::thread::yield_now();
+        }
+    }
 }
 
 #[tokio::test]
