@@ -1,3 +1,4 @@
 //! Fakes, the scripted model server, simulation and end-to-end tests.
 
 pub mod model_server;
+pub mod real_agents;

@@ -103,7 +103,7 @@ fn a_script_goes_on_after_the_tool_s_result_and_side_requests_take_nothing_of_it
     let requests = server.requests();
     assert_eq!(requests.iter().filter(|request| request.is_side_request()).count(), 1);
     assert_eq!(requests[2].messages[1].calls[0].arguments["path"], "a.txt");
-    assert_eq!(requests[2].tool_results_after(0).collect::<Vec<_>>(), ["written"]);
+    assert_eq!(requests[2].tool_results().collect::<Vec<_>>(), ["written"]);
 }
 
 #[test]
@@ -171,6 +171,20 @@ fn a_stalled_answer_ends_when_released_or_given_up() {
 }
 
 #[test]
+fn an_answer_that_comes_back_in_two_messages_counts_once() {
+    let server = ModelServer::start();
+    server.when("go", Script::new().then(Reply::text("one")).then(Reply::text("two")));
+    let goose = body(json!([
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": "one"},
+        {"role": "user", "content": "<info-msg>\nIt is currently late\n</info-msg>"},
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "c", "function": {"name": "write", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c", "content": "written"},
+    ]));
+    assert!(rest(ask(&server, &goose)).contains("\"two\""));
+}
+
+#[test]
 fn the_latest_prompt_chooses_the_script() {
     let server = ModelServer::start();
     server.when("first", Script::new().then(Reply::text("one")));
@@ -179,5 +193,8 @@ fn the_latest_prompt_chooses_the_script() {
         {"role": "user", "content": "first"}, {"role": "assistant", "content": "one"}, {"role": "user", "content": "second"},
     ]));
     assert!(rest(ask(&server, &both)).contains("\"two\""));
-    assert!(rest(ask(&server, &prompt("another"))).contains("word3 "));
+    let unknown = body(json!([
+        {"role": "user", "content": "first"}, {"role": "assistant", "content": "one"}, {"role": "user", "content": "third"},
+    ]));
+    assert!(rest(ask(&server, &unknown)).contains("word3 "));
 }

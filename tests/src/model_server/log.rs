@@ -77,7 +77,7 @@ impl Log {
         self.state().entries.iter().map(|entry| entry.request.clone()).collect()
     }
 
-    /// Waits until `count` requests with these words in a prompt have come to `moment`; side requests do not count.
+    /// Waits until `count` requests that answer a prompt with these words have come to `moment`; side requests do not count.
     pub fn wait_for(&self, moment: Moment, words: &str, count: usize) -> ModelRequest {
         let deadline = Instant::now() + PATIENCE;
         let mut state = self.state();
@@ -86,7 +86,7 @@ impl Log {
                 let request = &entry.request;
                 entry.moments.contains(&moment)
                     && !request.is_side_request()
-                    && request.prompt_with(words).is_some()
+                    && request.is_prompted_with(words)
             };
             if let Some(entry) = state.entries.iter().filter(fits).nth(count.saturating_sub(1)) {
                 return entry.request.clone();

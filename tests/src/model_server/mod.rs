@@ -4,8 +4,8 @@
 //! format; [`chat_completions`] turns that into OpenAI's Chat Completions and back. Another format is
 //! another module with a [`WireFormat`](wire::WireFormat) and a row in `server.rs`.
 //!
-//! Which answer a request gets depends only on the request: on the last prompt in it that names a script, and
-//! on how many answers of the model follow that prompt. So a retried request gets the same answer again,
+//! Which answer a request gets depends only on the request: on the last prompt in it, which names the
+//! script, and on how many answers of the model follow that prompt. So a retried request gets the same answer again,
 //! and side requests of the agent (a title for the session, a summary), which offer no tools, get a plain
 //! answer and use up nothing.
 //!

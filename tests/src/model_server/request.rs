@@ -67,19 +67,38 @@ impl ModelRequest {
         self.tools.is_empty()
     }
 
-    /// The last message of the user that holds these words, by its place in `messages`.
-    pub fn prompt_with(&self, words: &str) -> Option<usize> {
-        self.messages.iter().rposition(|message| message.role == Role::User && message.text.contains(words))
+    /// The place in `messages` of the prompt that is being answered.
+    pub fn prompt(&self) -> Option<usize> {
+        self.messages.iter().rposition(|message| message.role == Role::User && !message.is_added_by_goose())
     }
 
-    /// How many answers of the model follow the message at `place`.
-    pub fn answers_after(&self, place: usize) -> usize {
-        self.messages[place..].iter().filter(|message| message.role == Role::Assistant).count()
+    /// Whether the prompt that is being answered holds these words.
+    pub fn is_prompted_with(&self, words: &str) -> bool {
+        self.prompt().is_some_and(|place| self.messages[place].text.contains(words))
     }
 
-    /// The texts of tool results after the message at `place`.
-    pub fn tool_results_after(&self, place: usize) -> impl Iterator<Item = &str> {
-        let results = self.messages[place..].iter().filter(|message| message.role == Role::Tool);
-        results.map(|message| message.text.as_str())
+    /// How many answers the model has given to the prompt: each ends with the results of its tool calls.
+    ///
+    /// goose hands one answer back as two messages, the text and the call, with a remark of its own between.
+    pub fn answers(&self) -> usize {
+        let since = self.messages.iter().skip(self.prompt().unwrap_or(0));
+        let mut roles: Vec<_> =
+            since.map(|message| message.role).filter(|role| *role != Role::User).collect();
+        roles.dedup();
+        roles.iter().filter(|role| **role == Role::Assistant).count()
+    }
+
+    /// The texts of the tool results since the prompt.
+    pub fn tool_results(&self) -> impl Iterator<Item = &str> {
+        let since = self.messages.iter().skip(self.prompt().unwrap_or(0));
+        since.filter(|message| message.role == Role::Tool).map(|message| message.text.as_str())
+    }
+}
+
+impl Message {
+    /// goose tells the time and its notes in the user's name, anew in each request and in any place.
+    fn is_added_by_goose(&self) -> bool {
+        let text = self.text.trim();
+        text.starts_with("<info-msg>") && text.ends_with("</info-msg>")
     }
 }

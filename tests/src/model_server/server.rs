@@ -88,8 +88,7 @@ impl ModelServer {
         format!("http://{}", self.address)
     }
 
-    /// Prompts that hold these words get this script. If a conversation holds prompts for several, the
-    /// latest prompt counts; of several for one prompt, the script set last.
+    /// Prompts that hold these words get this script; of several that fit, the one set last.
     pub fn when(&self, words: &str, script: Script) {
         let mut scripts = self.shared.scripts.lock().unwrap_or_else(PoisonError::into_inner);
         scripts.push((words.to_owned(), script));
@@ -105,7 +104,7 @@ impl ModelServer {
         self.shared.log.requests()
     }
 
-    /// Waits until a request with these words in a prompt has come so far, and returns it.
+    /// Waits until a request that answers a prompt with these words has come so far, and returns it.
     ///
     /// # Panics
     /// After a minute, with a list of what came instead.
@@ -182,12 +181,10 @@ impl Shared {
             return Reply::text("Scripted title").into();
         }
         let scripts = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = scripts.iter().enumerate().filter_map(|(index, (words, script))| {
-            request.prompt_with(words).map(|place| (place, index, script))
-        });
-        match found.max_by_key(|(place, index, _)| (*place, *index)) {
-            Some((place, index, script)) => {
-                let step = request.answers_after(place);
+        let found = scripts.iter().enumerate().rfind(|(_, (words, _))| request.is_prompted_with(words));
+        match found {
+            Some((index, (_, script))) => {
+                let step = request.answers();
                 script.answer(step, self.log.attempt(index, step))
             }
             None => Reply::words(3).into(),
