@@ -1,8 +1,10 @@
 //! A started child.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -48,6 +50,19 @@ pub enum Status {
     Signal(i32),
     /// Nobody saw it end: the supervisor was killed.
     SupervisorLost,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(number) => match Signal::try_from(number) {
+                Ok(signal) => write!(f, "signal {signal}"),
+                Err(_) => write!(f, "signal {number}"),
+            },
+            Self::SupervisorLost => f.write_str("its supervisor"),
+        }
+    }
 }
 
 impl Child {

@@ -35,6 +35,8 @@ fn main() {
         ("flood-stdout", []) => flood(stdout(), u64::MAX),
         ("flood-stderr", [bytes]) => flood(io::stderr(), bytes.parse().expect("because it is a size")),
         ("linger", []) => linger(),
+        ("last-words", []) => start(&["speak", &process::id().to_string()], |command| command),
+        ("speak", [parent]) => speak(parent.parse().expect("because it is a process id")),
         ("rabbit", []) => rabbit(),
         ("crowd", [size]) => crowd(size.parse().expect("because it is a number")),
         _ => process::exit(99),
@@ -178,6 +180,14 @@ fn flood(mut to: impl Write, mut bytes: u64) {
         bytes -= length as u64;
     }
     to.write_all(b"end").expect("because it is read");
+}
+
+/// Says something once its parent has ended, and ends.
+fn speak(parent: i32) {
+    while nix::unistd::getppid().as_raw() == parent {
+        std::thread::yield_now();
+    }
+    println!("the end");
 }
 
 /// Starts a line of processes of which each ends as soon as it has a successor in a session of its own.

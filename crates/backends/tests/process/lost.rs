@@ -135,6 +135,14 @@ async fn a_sweep_finds_what_two_killed_processes_left() {
     kill_process(supervisor, Signal::STOP).unwrap();
     dispatcher.kill().await.unwrap();
     kill_process(supervisor, Signal::KILL).unwrap();
+    // The kernel takes the leader along.
+    within(async {
+        while tree.alive().contains(&"leader") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(tree.alive().len(), ROLES.len() - 1);
 
     let swept = tokio::task::spawn_blocking(move || sweep(&tag)).await.unwrap();
     assert_eq!(swept.remaining, []);

@@ -112,6 +112,16 @@ async fn output_that_a_grandchild_holds_open_ends_after_the_drain() {
 }
 
 #[tokio::test]
+async fn last_words_within_the_drain_are_heard() {
+    let mut command = helper(&["last-words"]);
+    command.limits.drain = PATIENCE;
+    let mut child = spawn(&command).await;
+    assert_eq!(read_all(&mut child.take_stdout().unwrap()).await, b"the end\n");
+    let exit = within(child.wait()).await;
+    assert_eq!(exit, Exit { status: Status::Code(0), tree_empty: true, fence_lapsed: false });
+}
+
+#[tokio::test]
 async fn dropping_the_child_kills_the_tree() {
     let (child, tree) = hostile_tree().await;
     let control = child.control();

@@ -206,3 +206,40 @@ impl Fence {
         Some(self.limit.saturating_sub(silent)).filter(|_| self.limit != Duration::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    fn fence_last_fed(ago: Duration) -> Fence {
+        Fence { limit: LIMIT, last: boot_time() - ago, has_lapsed: false }
+    }
+
+    #[test]
+    fn a_fence_lapses_once_after_silence() {
+        let mut fence = fence_last_fed(LIMIT * 2);
+        assert_eq!(fence.remaining(), Some(Duration::ZERO));
+        assert!(fence.lapses_now());
+        assert!(!fence.lapses_now());
+        assert_eq!(fence.remaining(), None);
+    }
+
+    #[test]
+    fn beats_that_are_read_late_count_from_when_they_were_sent() {
+        let mut fence = fence_last_fed(LIMIT * 2);
+        for tenths in (1..=20).rev() {
+            fence.note(boot_time() - LIMIT * tenths / 10);
+        }
+        assert!(!fence.lapses_now());
+        assert!(fence.remaining() > Some(LIMIT / 2));
+    }
+
+    #[test]
+    fn a_beat_after_too_long_a_silence_does_not_help() {
+        let mut fence = fence_last_fed(LIMIT * 2);
+        fence.note(boot_time());
+        assert!(fence.lapses_now());
+    }
+}
