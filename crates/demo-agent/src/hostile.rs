@@ -2,7 +2,7 @@
 
 use crate::{
     agent::Refusal,
-    script::{ChildKind, Directive},
+    script::{ChildKind, Misbehaviour},
     turn::{Flow, Turn, text_block},
     wire::Halt,
 };
@@ -23,55 +23,55 @@ use std::{
 const CHILD_SECONDS: &str = "600";
 
 impl Turn<'_> {
-    pub fn misbehave(&mut self, directive: Directive) -> Result<Flow, Halt> {
-        use Directive as D;
-        match directive {
-            D::IgnoreCancel => self.active_mut().ignore_cancel = true,
-            D::EndTurnWhenCancelled => self.end_turn_when_cancelled = true,
-            D::IgnoreSignals => ignore_signals(),
-            D::IgnoreEof => self.agent.wire.ignore_eof = true,
-            D::Fork { count, kinds } => self.fork(count, &kinds)?,
-            D::Crash(signal) => return Err(self.crash(signal)?),
-            D::Exit(code) => {
+    pub fn misbehave(&mut self, misbehaviour: Misbehaviour) -> Result<Flow, Halt> {
+        use Misbehaviour as M;
+        match misbehaviour {
+            M::IgnoreCancel => self.active_mut().ignore_cancel = true,
+            M::EndTurnWhenCancelled => self.end_turn_when_cancelled = true,
+            M::IgnoreSignals => ignore_signals(),
+            M::IgnoreEof => self.agent.wire.ignore_eof = true,
+            M::Fork { count, kinds } => self.fork(count, &kinds)?,
+            M::Crash(signal) => return Err(self.crash(signal)?),
+            M::Exit(code) => {
                 self.agent.wire.flush()?;
                 return Err(Halt::Exit(code));
             }
-            D::CloseStdout => self.agent.wire.close_stdout()?,
-            D::Garbage(lines) => self.garbage(lines)?,
-            D::LongLine(bytes) => {
+            M::CloseStdout => self.agent.wire.close_stdout()?,
+            M::Garbage(lines) => self.garbage(lines)?,
+            M::LongLine(bytes) => {
                 self.agent.wire.raw_filler(bytes)?;
                 self.agent.wire.raw(b"\n")?;
             }
-            D::Flood(time) => self.flood(time)?,
-            D::FloodStderr(time) => self.flood_stderr(time)?,
-            D::Stderr(text) => eprintln!("{text}"),
-            D::BadUtf8 => self.chunk_of(b"bad \xff\xfe\xc3\x28 bytes")?,
-            D::Nul => {
+            M::Flood(time) => self.flood(time)?,
+            M::FloodStderr(time) => self.flood_stderr(time)?,
+            // Nobody may be reading: that is not our trouble.
+            M::Stderr(text) => drop(writeln!(io::stderr(), "{text}")),
+            M::BadUtf8 => self.chunk_of(b"bad \xff\xfe\xc3\x28 bytes")?,
+            M::Nul => {
                 self.chunk_of(b"a nul: \\u0000.")?;
                 self.chunk_of(b"half a pair: \\ud800.")?;
             }
-            D::WrongSession(text) => {
+            M::WrongSession(text) => {
                 let update = json!({"sessionUpdate": "agent_message_chunk", "content": text_block(&text)});
                 self.agent.update("somebody-elses-session", &update)?;
             }
-            D::Late(text) => self.late.push(text),
-            D::AnswerTwice => self.answer_twice = true,
-            D::Error { code, message } => {
+            M::Late(text) => self.late.push(text),
+            M::AnswerTwice => self.answer_twice = true,
+            M::Error { code, message } => {
                 self.refusal = Some(Refusal { code, message });
                 return Ok(Flow::End);
             }
-            D::Stop(reason) => {
+            M::Stop(reason) => {
                 self.stop_reason = reason;
                 return Ok(Flow::End);
             }
-            D::Update(update) => self.update(update)?,
-            D::Notify { method, params } => {
+            M::Update(update) => self.update(update)?,
+            M::Notify { method, params } => {
                 self.agent.wire.send(&json!({"jsonrpc": "2.0", "method": method, "params": params}))?;
             }
-            D::Request { method, params } => self.ask_anything(&method, params)?,
-            D::StringIds => self.agent.wire.string_ids = true,
-            D::Raw(text) => self.agent.wire.raw(format!("{text}\n").as_bytes())?,
-            other => unreachable!("{other:?} is no misbehaviour"),
+            M::Request { method, params } => self.ask_anything(&method, params)?,
+            M::StringIds => self.agent.wire.string_ids = true,
+            M::Raw(text) => self.agent.wire.raw(format!("{text}\n").as_bytes())?,
         }
         Ok(Flow::Next)
     }
@@ -115,7 +115,6 @@ impl Turn<'_> {
         let end = Instant::now() + time;
         let line = [b'e'; 999];
         while Instant::now() < end && !self.cancelled()? {
-            // Nobody may be reading: that is not our trouble.
             let _ = writeln!(io::stderr(), "{}", String::from_utf8_lossy(&line));
         }
         Ok(())

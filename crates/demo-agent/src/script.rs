@@ -34,6 +34,12 @@ pub(crate) enum Directive {
     Pwd,
     Fds,
     Pid,
+    Misbehave(Misbehaviour),
+}
+
+/// Something that no agent should do; what each means is in `language.md`.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Misbehaviour {
     IgnoreCancel,
     EndTurnWhenCancelled,
     IgnoreSignals,
@@ -155,47 +161,47 @@ fn directive(word: &str, rest: &str) -> Result<Directive, String> {
         "pwd" => D::Pwd,
         "fds" => D::Fds,
         "pid" => D::Pid,
-        _ => return misbehaviour(word, words),
+        _ => return misbehaviour(word, words).map(D::Misbehave),
     };
     words.end()?;
     Ok(directive)
 }
 
-fn misbehaviour(word: &str, mut words: Words<'_>) -> Result<Directive, String> {
-    use Directive as D;
-    let directive = match word {
-        "ignore-cancel" => D::IgnoreCancel,
-        "end-turn-when-cancelled" => D::EndTurnWhenCancelled,
-        "ignore-signals" => D::IgnoreSignals,
-        "ignore-eof" => D::IgnoreEof,
-        "fork" => D::Fork { count: words.number("N")?, kinds: child_kinds(&words.all())? },
+fn misbehaviour(word: &str, mut words: Words<'_>) -> Result<Misbehaviour, String> {
+    use Misbehaviour as M;
+    let misbehaviour = match word {
+        "ignore-cancel" => M::IgnoreCancel,
+        "end-turn-when-cancelled" => M::EndTurnWhenCancelled,
+        "ignore-signals" => M::IgnoreSignals,
+        "ignore-eof" => M::IgnoreEof,
+        "fork" => M::Fork { count: words.number("N")?, kinds: child_kinds(&words.all())? },
         "crash" => {
             let name = words.all().pop().unwrap_or_else(|| "SIGSEGV".to_owned());
-            D::Crash(name.parse().map_err(|_| format!("{name:?} is no signal"))?)
+            M::Crash(name.parse().map_err(|_| format!("{name:?} is no signal"))?)
         }
-        "exit" => D::Exit(words.number("CODE")?),
-        "close-stdout" => D::CloseStdout,
-        "garbage" => D::Garbage(words.number("N")?),
-        "long-line" => D::LongLine(words.number("BYTES")?),
-        "flood" => D::Flood(words.seconds()?),
-        "flood-stderr" => D::FloodStderr(words.seconds()?),
-        "stderr" => D::Stderr(words.text()),
-        "bad-utf8" => D::BadUtf8,
-        "nul" => D::Nul,
-        "wrong-session" => D::WrongSession(words.text()),
-        "late" => D::Late(words.text()),
-        "answer-twice" => D::AnswerTwice,
-        "error" => D::Error { code: words.number("CODE")?, message: words.text() },
-        "stop" => D::Stop(words.word("REASON")?),
-        "update" => D::Update(words.json()?),
-        "notify" => D::Notify { method: words.word("METHOD")?, params: words.json()? },
-        "request" => D::Request { method: words.word("METHOD")?, params: words.json()? },
-        "string-ids" => D::StringIds,
-        "raw" => D::Raw(words.text()),
+        "exit" => M::Exit(words.number("CODE")?),
+        "close-stdout" => M::CloseStdout,
+        "garbage" => M::Garbage(words.number("N")?),
+        "long-line" => M::LongLine(words.number("BYTES")?),
+        "flood" => M::Flood(words.seconds()?),
+        "flood-stderr" => M::FloodStderr(words.seconds()?),
+        "stderr" => M::Stderr(words.text()),
+        "bad-utf8" => M::BadUtf8,
+        "nul" => M::Nul,
+        "wrong-session" => M::WrongSession(words.text()),
+        "late" => M::Late(words.text()),
+        "answer-twice" => M::AnswerTwice,
+        "error" => M::Error { code: words.number("CODE")?, message: words.text() },
+        "stop" => M::Stop(words.word("REASON")?),
+        "update" => M::Update(words.json()?),
+        "notify" => M::Notify { method: words.word("METHOD")?, params: words.json()? },
+        "request" => M::Request { method: words.word("METHOD")?, params: words.json()? },
+        "string-ids" => M::StringIds,
+        "raw" => M::Raw(words.text()),
         _ => return Err("there is no such directive; /help lists them".to_owned()),
     };
     words.end()?;
-    Ok(directive)
+    Ok(misbehaviour)
 }
 
 fn child_kinds(names: &[String]) -> Result<Vec<ChildKind>, String> {

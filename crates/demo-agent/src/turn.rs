@@ -117,7 +117,7 @@ impl Turn<'_> {
             D::Pwd => self.say_pwd()?,
             D::Fds => self.say_fds()?,
             D::Pid => self.say(&format!("{}\n", std::process::id()))?,
-            misbehaviour => return self.misbehave(misbehaviour),
+            D::Misbehave(misbehaviour) => return self.misbehave(misbehaviour),
         }
         Ok(Flow::Next)
     }

@@ -6,6 +6,7 @@
 
 use nix::{
     errno::Errno,
+    libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 use serde_json::{Value, json};
@@ -21,6 +22,9 @@ const BATCH: usize = 64 << 10;
 
 /// The longest line that is read; a host that sends more is broken.
 const LONGEST_LINE: usize = 256 << 20;
+
+/// How long the agent lives on when nobody can tell it anything any more; then SIGALRM ends it.
+const DEAF_SECONDS: u32 = 600;
 
 /// Why the agent ends.
 #[derive(Debug)]
@@ -125,7 +129,11 @@ impl Wire {
     fn fill(&mut self) -> Result<(), Halt> {
         let mut chunk = [0; 64 << 10];
         match nix::unistd::read(stdin(), &mut chunk) {
-            Ok(0) if self.ignore_eof => self.deaf = true,
+            Ok(0) if self.ignore_eof => {
+                self.deaf = true;
+                // SAFETY: a plain system call. A failed test must not leave a deaf agent for good.
+                unsafe { libc::alarm(DEAF_SECONDS) };
+            }
             Ok(0) => return Err(Halt::HostGone),
             Ok(n) => self.input.extend_from_slice(&chunk[..n]),
             Err(Errno::EINTR | Errno::EAGAIN) => {}
