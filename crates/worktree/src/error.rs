@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::ids::{CheckpointId, CommitId, OwnerId};
+use crate::ids::{AppliedId, CheckpointId, CommitId, OwnerId};
 use crate::path::RelPath;
 
 /// The result of everything here but [`apply`](crate::Project::apply).
@@ -96,6 +96,12 @@ pub enum Error {
     NoCheckpoint {
         /// What was asked for.
         id: CheckpointId,
+    },
+    /// No change was applied under this id.
+    #[error("no change was applied as {id}")]
+    NoApplied {
+        /// What was asked for.
+        id: AppliedId,
     },
     /// Files kept changing, or something stood in the way, so that the restored worktree is not the checkpoint.
     #[error("the worktree {} could not be brought to the checkpoint's state at {path}", worktree.display())]

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
 use crate::error::{Error, Result};
 
@@ -217,11 +217,6 @@ pub(crate) fn write_new(folder: &OwnedFd, name: &[u8], content: &Content<'_>) ->
             file.write_all(bytes)
         }
     }
-}
-
-/// Gives the file `from` the name `to` in the same folder; fails if `to` is taken.
-pub(crate) fn rename_new(folder: &OwnedFd, from: &[u8], to: &[u8]) -> rustix::io::Result<()> {
-    rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE)
 }
 
 /// A name for a temporary file beside the real one.

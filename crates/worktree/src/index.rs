@@ -12,7 +12,8 @@ use std::path::Path;
 use gix::ObjectId;
 use gix::bstr::BStr;
 use gix::index::State;
-use gix::index::entry::{Flags, Mode, Stat, stat::Time};
+pub(crate) use gix::index::entry::stat::Time;
+use gix::index::entry::{Flags, Mode, Stat};
 
 use crate::error::{Error, Result};
 use crate::fsio;

@@ -1,4 +1,5 @@
 //! Git worktrees, checkpoints and pending changes, without running anything the repository names.
+mod apply;
 mod change;
 mod checkpoint;
 #[cfg(feature = "dispatch")]
@@ -15,9 +16,11 @@ mod project;
 mod refs;
 mod scan;
 mod state_dir;
+mod sweep;
 mod worktree;
 mod writer;
 
+pub use apply::{Applied, ApplyError, Conflict, ConflictKind, MergePreview, Recovered};
 pub use change::{ChangeKind, ChangeSet, FileChange, FileMode, Side};
 pub use checkpoint::{Checkpoint, CheckpointKind, Operation, RestoreReport, SkipReason, Skipped};
 pub use error::{Error, Result};
@@ -26,4 +29,5 @@ pub use path::RelPath;
 pub use policy::Policy;
 pub use project::Project;
 pub use state_dir::Worktrees;
+pub use sweep::{Leftover, SweepFailure, SweepReport, Swept, SweptHow};
 pub use worktree::{Base, BaseRef, Kind, RemovalReceipt, Worktree};

@@ -18,6 +18,9 @@ use crate::project::Project;
 /// How often to try a ref that another process has locked for a moment (`git pack-refs`, `git gc`).
 const ATTEMPTS: u32 = 20;
 
+/// See [`remove_stale_lock`].
+const STALE: std::time::Duration = std::time::Duration::from_secs(60);
+
 pub(crate) const ALL: &str = "refs/boocoder/";
 
 pub(crate) fn base(id: &WorktreeId) -> String {
@@ -59,12 +62,27 @@ pub(crate) fn create(
             Err(error) => match read(project, repo, name)? {
                 Some(found) => return Ok(found == target),
                 None if attempt == ATTEMPTS => return Err(project.git_error("create a ref", error)),
+                None if attempt + 1 == ATTEMPTS => {
+                    remove_stale_lock(project, name)?;
+                    attempt += 1;
+                }
                 None => {
                     std::thread::sleep(std::time::Duration::from_millis(u64::from(attempt)));
                     attempt += 1;
                 }
             },
         }
+    }
+}
+
+/// A process that was killed while it wrote a ref of ours leaves git's lock file for ever. Nobody needs a
+/// minute for one ref, so an older lock belongs to nobody.
+fn remove_stale_lock(project: &Project, name: &str) -> Result<()> {
+    let path = crate::fsio::with_suffix(&project.common_dir().join(name), ".lock");
+    let age = std::fs::symlink_metadata(&path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+    match age {
+        Some(age) if age > STALE => crate::fsio::remove_file(&path),
+        _ => Ok(()),
     }
 }
 

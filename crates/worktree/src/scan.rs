@@ -386,13 +386,8 @@ impl Walk<'_> {
         Ok(Captured::Skip(SkipReason::Unstable))
     }
 
-    /// Applies line end and encoding rules; content that they refuse is stored as it is.
     fn store(&mut self, bytes: &[u8], path: &BStr) -> Result<ObjectId> {
-        use gix::filter::plumbing::pipeline::convert::ToGitOutcome;
-        let converted = match self.filter.convert_to_git(bytes, fsio::os_path(path), &self.known.entries) {
-            Ok(ToGitOutcome::Buffer(converted)) => Some(converted.to_vec()),
-            Ok(ToGitOutcome::Unchanged(_) | ToGitOutcome::Process(_)) | Err(_) => None,
-        };
+        let converted = to_git(&mut self.filter, bytes, path, &self.known.entries);
         self.write_blob(converted.as_deref().unwrap_or(bytes))
     }
 
@@ -475,7 +470,22 @@ impl Walk<'_> {
     }
 }
 
-enum ReadFile {
+/// Applies line end and encoding rules; `None` if the content stays as it is, also because they refuse it.
+pub(crate) fn to_git(
+    filter: &mut gix::filter::Pipeline<'_>,
+    bytes: &[u8],
+    path: &BStr,
+    entries: &State,
+) -> Option<Vec<u8>> {
+    use gix::filter::plumbing::pipeline::convert::ToGitOutcome;
+    match filter.convert_to_git(bytes, fsio::os_path(path), entries) {
+        Ok(ToGitOutcome::Buffer(converted)) => Some(converted.to_vec()),
+        Ok(ToGitOutcome::Unchanged(_) | ToGitOutcome::Process(_)) | Err(_) => None,
+    }
+}
+
+/// The outcome of reading a file once.
+pub(crate) enum ReadFile {
     Bytes(Vec<u8>, rustix::fs::Stat),
     Skip(SkipReason),
     Changed,
@@ -483,7 +493,7 @@ enum ReadFile {
 }
 
 /// Reads a regular file whose state is the same before and after.
-fn read_stable(folder: &OwnedFd, name: &[u8], limit: u64) -> ReadFile {
+pub(crate) fn read_stable(folder: &OwnedFd, name: &[u8], limit: u64) -> ReadFile {
     use rustix::io::Errno;
     let file = match fsio::open_file(folder, name) {
         Ok(file) => file,

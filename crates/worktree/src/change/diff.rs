@@ -38,7 +38,7 @@ pub(crate) fn raw(
 }
 
 /// The files that differ, with their line counts.
-pub(super) fn files(
+pub(crate) fn files(
     project: &Project,
     base: TreeId,
     result: TreeId,

@@ -24,7 +24,7 @@ pub(super) fn content(project: &Project, repo: &gix::Repository, side: Option<Si
     }
 }
 
-pub(super) fn is_binary(bytes: &[u8]) -> bool {
+pub(crate) fn is_binary(bytes: &[u8]) -> bool {
     bytes[..bytes.len().min(BINARY_PROBE)].contains(&0)
 }
 

@@ -7,6 +7,8 @@ mod hunks;
 mod patch;
 pub(crate) mod quote;
 
+pub(crate) use hunks::is_binary;
+
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 

@@ -203,10 +203,6 @@ impl Project {
         &self.inner.git_dir
     }
 
-    pub(crate) fn id(&self) -> &str {
-        &self.inner.id
-    }
-
     pub(crate) fn state(&self) -> &StateDir {
         &self.inner.state
     }

@@ -5,7 +5,6 @@ mod create;
 mod handle;
 mod record;
 pub(crate) mod remove;
-pub(crate) mod repair;
 
 pub use create::Base;
 pub(crate) use create::create;

@@ -136,3 +136,11 @@ pub fn patch(change: &ChangeSet) -> Vec<u8> {
     change.write_patch(&mut patch).unwrap();
     patch
 }
+
+/// The crate's example program, for what needs a process of its own.
+pub fn example() -> PathBuf {
+    let target = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
+    let path = target.join("examples/by_hand");
+    assert!(path.exists(), "{} is built with the tests", path.display());
+    path
+}
