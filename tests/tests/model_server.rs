@@ -72,6 +72,16 @@ fn deltas_reasoning_and_usage_are_streamed() {
 }
 
 #[test]
+fn the_models_are_listed() {
+    let server = ModelServer::start();
+    let mut stream = TcpStream::connect(server.url().strip_prefix("http://").unwrap()).unwrap();
+    stream.write_all(b"GET /v1/models HTTP/1.0\r\n\r\n").unwrap();
+    let response = rest(stream);
+    let list: Value = serde_json::from_str(response.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!((&list["data"][0]["id"], &list["data"][1]["id"]), (&json!("mock-1"), &json!("mock-2")));
+}
+
+#[test]
 fn a_script_goes_on_after_the_tool_s_result_and_side_requests_take_nothing_of_it() {
     let server = ModelServer::start();
     let script =

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use workspace::Workspace;
 
 /// What went wrong, and what to do about it.
+#[derive(Debug)]
 struct Failure {
     what: String,
     todo: String,
@@ -70,4 +71,18 @@ fn main() -> ExitCode {
 fn help() -> String {
     let rows = COMMANDS.iter().map(|command| format!("  {:8} {}\n", command.name, command.about));
     format!("usage: cargo xtask COMMAND [ARGS]\n\n{}", rows.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_command_once() {
+        for command in COMMANDS {
+            let rows =
+                help().lines().filter(|line| line.starts_with(&format!("  {:8} ", command.name))).count();
+            assert_eq!(rows, 1, "{}", command.name);
+        }
+    }
 }

@@ -60,3 +60,25 @@ impl Steps {
         rows + &row("together", total)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_step_that_fails_is_told_with_what_to_do() {
+        let mut steps = Steps::default();
+        steps.step("good", || run_to_end(&mut Command::new("true"), "nothing")).unwrap();
+        let failure =
+            steps.step("bad", || run_to_end(Command::new("false").arg("x"), "try again")).unwrap_err();
+        assert_eq!((failure.what.as_str(), failure.todo.as_str()), ("false x: exit status: 1", "try again"));
+        let missing = run_to_end(&mut Command::new("/no/such/program"), "install it").unwrap_err();
+        assert!(missing.what.starts_with("/no/such/program: No such file"), "{}", missing.what);
+        assert_eq!(steps.summary().lines().count(), 3);
+    }
+
+    #[test]
+    fn output_is_what_was_printed() {
+        assert_eq!(output(Command::new("echo").arg(" a b "), "nothing").unwrap(), "a b");
+    }
+}

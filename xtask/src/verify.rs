@@ -89,3 +89,23 @@ fn find_pending(dir: &Path, found: &mut Vec<String>) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pending_snapshot_is_found_but_not_in_the_target_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["crate/tests/snapshots/a.snap", "target/b.snap.new", "c.rs"] {
+            let file = dir.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        assert!(no_pending_snapshots(dir.path()).is_ok());
+        let pending = dir.path().join("crate/tests/snapshots/a.snap.new");
+        fs::write(&pending, "").unwrap();
+        let failure = no_pending_snapshots(dir.path()).unwrap_err();
+        assert!(failure.what.contains(pending.to_str().unwrap()), "{}", failure.what);
+    }
+}
