@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backends::process::{Child, Exit, LadderEnd, Rung, Status, Supervisor, leftovers};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use crate::common::{PATIENCE, Tree, helper, output_of, read_all, spawn, supervisor, within};
 
@@ -88,12 +88,17 @@ async fn a_crowd_is_gone_at_once() {
 }
 
 #[tokio::test]
-async fn a_stopped_process_is_terminated_too() {
-    let mut child = spawn(&helper(&["deaf"])).await;
+async fn a_stopped_process_gets_to_handle_its_termination() {
+    let mut command = helper(&["-c", "trap 'exit 5' TERM; echo ready; read line"]);
+    command.program = "/bin/sh".into();
+    let mut child = spawn(&command).await;
+    let _stdin = child.take_stdin();
+    let mut ready = [0; 6];
+    within(child.take_stdout().unwrap().read_exact(&mut ready)).await.unwrap();
     let leader = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
     rustix::process::kill_process(leader, rustix::process::Signal::STOP).unwrap();
     child.control().terminate();
-    assert_eq!(within(child.wait()).await.status, Status::Signal(15));
+    assert_eq!(within(child.wait()).await.status, Status::Code(5));
 }
 
 #[tokio::test]

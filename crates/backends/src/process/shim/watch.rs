@@ -118,7 +118,7 @@ impl Watch {
         }
     }
 
-    /// A stopped process gets to act on the signal only when it is continued.
+    /// A stopped process that handles the signal gets to do so only when it is continued.
     fn terminate(&self) {
         signal_descendants(getpid().as_raw_pid(), Signal::TERM);
         signal_descendants(getpid().as_raw_pid(), Signal::CONT);
