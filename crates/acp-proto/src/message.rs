@@ -64,7 +64,7 @@ pub struct Response {
 pub struct Malformed {
     /// What is wrong with them.
     pub why: Fault,
-    /// Their beginning, at most 256 bytes, for a log line.
+    /// Their first 256 bytes at most, as text, for a log line.
     pub excerpt: String,
 }
 

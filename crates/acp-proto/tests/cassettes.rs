@@ -35,6 +35,8 @@ impl RequestHandler for Recorded {
 
     fn turn_stopped(&self, _: &str) {}
 
+    fn connection_closed(&self) {}
+
     async fn serve(&self, request: Request) -> Result<RawJson, RpcError> {
         match self.answers.get(&request.id.to_string()) {
             Some(answer) => answer.clone(),

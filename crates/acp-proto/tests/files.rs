@@ -189,6 +189,10 @@ fn only_regular_files_of_text_within_the_limit_are_served() {
         ground.files.read(&ground.root.join("long"), Some(1), Some(1)),
         Err(FileError::TooLarge { .. })
     ));
+    let sparse = fs::File::create(ground.root.join("sparse")).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    let counted = ground.files.read(&ground.root.join("sparse"), Some(u32::MAX), None);
+    assert!(matches!(counted, Err(FileError::TooLarge { .. })));
     assert!(matches!(ground.write("big", "0123456789x"), Err(FileError::TooLarge { .. })));
     assert!(!ground.root.join("big").exists());
     ground.write("fits", "0123456789").unwrap();

@@ -14,8 +14,11 @@ use acp_proto::host::{FileLimits, Host, MissingFile, TerminalLimits};
 use acp_proto::schema::ContentBlock;
 use processes::Processes;
 use serde_json::{Value, json};
-use support::{Agent, next, start_with};
+use support::{Agent, DEADLINE, next, start_with};
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::OpenOptions;
+use tokio::time::timeout;
 
 struct Ground {
     _temporary: TempDir,
@@ -147,6 +150,29 @@ async fn a_cancel_kills_the_terminals_of_the_session_and_answers_who_waits() {
     // Killed while it was waited for, or gone before.
     let answer = heard.iter().find(|line| line["id"] == 7).unwrap();
     assert!(answer["result"]["signal"].is_string() || answer["error"]["code"] == -32002, "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_dropped_takes_its_terminals_along() {
+    let Ground { _temporary, root, client, events, mut agent } =
+        ground(Host::new(MissingFile::Refuse).with_terminals(Arc::new(Processes::default()))).await;
+    // A pipe that the command holds open as long as it lives.
+    let fifo = root.join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut alive = OpenOptions::new().open_receiver(&fifo).unwrap();
+    let params = json!({"sessionId": "s1", "command": "exec > fifo; echo up; exec sleep 600"});
+    agent.say(json!({"jsonrpc": "2.0", "id": 1, "method": "terminal/create", "params": params})).await;
+    let mut up = [0; 3];
+    timeout(DEADLINE, agent.hear()).await.expect("an answer in time");
+    timeout(DEADLINE, alive.readable()).await.expect("a start in time").unwrap();
+    while alive.try_read(&mut up).is_err() {
+        timeout(DEADLINE, alive.readable()).await.expect("a start in time").unwrap();
+    }
+    assert_eq!(&up, b"up\n");
+    drop(events);
+    let mut rest = Vec::new();
+    timeout(DEADLINE, alive.read_to_end(&mut rest)).await.expect("an end in time").unwrap();
+    drop(client);
 }
 
 #[tokio::test]

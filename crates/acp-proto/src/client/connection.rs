@@ -91,6 +91,7 @@ impl Drop for Events {
     fn drop(&mut self) {
         self.reader.abort();
         self.writer.abort();
+        self.shared.handler.connection_closed();
         self.shared.outbox.close(CloseReason::ByHost);
         // Callers that wait learn it by their dropped senders.
         drop(self.shared.calls.close(&CloseReason::ByHost));

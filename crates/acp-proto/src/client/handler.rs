@@ -20,6 +20,9 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// A turn of this session has ended or is being cancelled: what it has running must end.
     fn turn_stopped(&self, session_id: &str);
 
+    /// The connection has ended: what any session has running must end. May be called twice.
+    fn connection_closed(&self);
+
     /// Serves one request. Many may be served at once; the future is dropped when the connection ends.
     ///
     /// # Errors
@@ -36,6 +39,8 @@ impl RequestHandler for RefuseAll {
     fn session_opened(&self, _: &str, _: &Path) {}
 
     fn turn_stopped(&self, _: &str) {}
+
+    fn connection_closed(&self) {}
 
     async fn serve(&self, request: Request) -> Result<RawJson, RpcError> {
         Err(RpcError::method_not_found(request.method.as_str()))

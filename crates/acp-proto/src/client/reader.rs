@@ -201,6 +201,7 @@ impl Reader {
 
     fn close(&mut self, reason: CloseReason) {
         self.shared.outbox.close(reason.clone());
+        self.shared.handler.connection_closed();
         let open = self.shared.calls.close(&reason);
         let unanswered = open.iter().map(|(_, open)| open.method.clone()).collect();
         for (call, open) in open {

@@ -102,6 +102,10 @@ pub struct Files {
     missing: MissingFile,
 }
 
+/// The largest file that is looked into for its lines, in bytes. An agent can make a sparse one that would take
+/// hours to count through.
+const SCANNED: usize = 1 << 30;
+
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 
 impl Files {
@@ -136,6 +140,10 @@ impl Files {
         };
         if !is_file(&file, path)? {
             return Err(FileError::NotAFile { path: path.to_owned() });
+        }
+        let size = fstat(&file).map_err(|error| refusal(error, "look at", path))?.st_size;
+        if usize::try_from(size).is_ok_and(|size| size > SCANNED) {
+            return Err(FileError::TooLarge { path: path.to_owned(), limit: SCANNED });
         }
         let skip = line.unwrap_or(1).saturating_sub(1);
         let text = match (skip, limit) {

@@ -177,6 +177,11 @@ impl RequestHandler for Host {
         }
     }
 
+    fn connection_closed(&self) {
+        let sessions: Vec<_> = self.sessions().values().cloned().collect();
+        sessions.iter().filter_map(|session| session.terminals.as_ref()).for_each(Terminals::stop_all);
+    }
+
     async fn serve(&self, request: Request) -> Result<RawJson, RpcError> {
         let params = request.params.unwrap_or_else(RawJson::empty_object);
         let result = match request.method.as_str() {
