@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read, Write, stdin, stdout};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{self, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backends::process::{Command, Limits, RunTag, Supervisor, supervise_if_asked};
 use nix::sys::signal::{SigHandler, Signal, raise, signal};
@@ -193,7 +193,9 @@ fn speak(parent: i32) {
 /// Starts a line of processes of which each ends as soon as it has a successor in a session of its own.
 fn rabbit() {
     announce("rabbit");
-    loop {
+    // Not for ever, should a test fail to catch it.
+    let end = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < end {
         // SAFETY: this process has one thread.
         match unsafe { nix::unistd::fork() } {
             Ok(nix::unistd::ForkResult::Child) => drop(nix::unistd::setsid()),
