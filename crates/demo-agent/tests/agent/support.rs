@@ -177,3 +177,9 @@ pub fn text(updates: &[Value]) -> String {
     let chunks = updates.iter().filter(|update| update["sessionUpdate"] == "agent_message_chunk");
     chunks.map(|update| update["content"]["text"].as_str().unwrap()).collect()
 }
+
+/// Sends a signal to a process that must exist.
+pub fn signal(pid: u32, name: &str) {
+    let kill = format!("kill -{name} {pid}");
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
+}
