@@ -18,7 +18,6 @@ use crate::request_ids::RequestId;
 use crate::schema;
 use crate::types::{Initialized, SessionOpened};
 
-/// Every method may fail with any [`CallError`].
 impl Client {
     /// Introduces the host and asks what the agent can do.
     ///
@@ -98,17 +97,28 @@ impl Client {
         self.start_turn(session_id, params).await
     }
 
-    /// Asks the agent to end the turn: sends `session/cancel`, answers all of the session's permissions that are open or
-    /// still come with [`PermissionAnswer::Cancelled`], and stops what the turn has running in the host. The turn
-    /// then ends with any stop reason, or never. May be repeated; one that came too early can be lost.
+    /// Asks the agent to end the turn: sends `session/cancel`, answers all of the session's permissions that are
+    /// open or still come with [`PermissionAnswer::Cancelled`], and stops what the turn has running in the host.
+    /// The turn then ends with any stop reason, or never. May be repeated; one that came too early can be lost.
     ///
     /// # Errors
     /// See [`CallError`].
     pub async fn cancel(&self, session_id: &str) -> Result<(), CallError> {
         let open = self.shared.inbound.cancel(session_id);
-        self.shared.handler.turn_stopped(session_id);
         let params = encode(method::SESSION_CANCEL, &json!({"sessionId": session_id}))?;
-        self.notify(method::SESSION_CANCEL, params).await?;
+        let mut notify = std::pin::pin!(self.notify(method::SESSION_CANCEL, params));
+        // The cancel goes out first, else the agent takes the end of a command for its result and goes on; but
+        // an agent that does not read must not keep its commands alive.
+        let sent = tokio::select! {
+            biased;
+            sent = &mut notify => Some(sent),
+            () = std::future::ready(()) => None,
+        };
+        self.shared.handler.turn_stopped(session_id);
+        match sent {
+            Some(sent) => sent,
+            None => notify.await,
+        }?;
         self.cancel_permissions(open)
             .await
             .map_err(|reason| CallError::Closed { method: Method::from(method::REQUEST_PERMISSION), reason })
