@@ -132,7 +132,7 @@ fn schema(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
     Ok(found)
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let failed =
         |source: refinery::Error| OpenError::Migration { path: path.to_owned(), source: Box::new(source) };
     embedded::migrations::runner().run(connection).map_err(failed)?;

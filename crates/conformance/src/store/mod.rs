@@ -1,0 +1,169 @@
+//! The record: `Store` and `Records` together, as they are two sides of one thing.
+
+mod changes;
+mod damage;
+mod fences;
+mod frames;
+mod kit;
+mod nodes;
+mod queue;
+mod records;
+mod recovery;
+mod settling;
+mod stop;
+mod subject;
+mod tasks;
+mod turns;
+
+pub use changes::*;
+pub use damage::*;
+pub use fences::*;
+pub use frames::*;
+pub use nodes::*;
+pub use queue::*;
+pub use records::*;
+pub use recovery::*;
+pub use settling::*;
+pub use stop::*;
+pub use subject::{Damage, StoreSubject, View};
+pub use tasks::*;
+pub use turns::*;
+
+/// Makes a module `$name` with one test per clause of the record's contract. `$fresh` is an expression for
+/// a new [`StoreSubject`] without anything in it; it is evaluated once a test.
+///
+/// The crate that uses it needs tokio with `macros` and `rt-multi-thread`.
+#[macro_export]
+macro_rules! store_conformance {
+    ($name:ident, $fresh:expr) => {
+        $crate::store_conformance!(@tests $name, $fresh;
+            a_claim_takes_the_oldest_first
+            a_claim_takes_at_most_the_free_slots
+            a_claim_of_one_takes_just_that_one
+            a_claimed_task_is_running_with_its_start_time
+            every_claim_has_a_greater_epoch
+            a_second_running_turn_of_a_session_is_refused
+            a_session_goes_on_with_its_oldest_task
+            two_claimers_never_get_one_task
+            a_hot_session_delays_no_other
+            nothing_is_claimed_on_a_strange_lease
+            a_running_node_is_refused_a_second_time
+            a_lease_given_back_is_lost_for_good
+            a_node_may_come_back
+            renewing_tells_what_was_stopped
+            a_route_is_kept_by_later_attempts
+            a_message_begins_empty
+            an_empty_message_is_used_again
+            a_snapshot_is_recorded_once
+            a_checkpoint_may_follow_the_end
+            the_agents_session_is_recorded
+            the_running_epoch_is_told
+            a_requeued_task_waits_in_its_place
+            a_prompt_that_is_out_is_never_requeued
+            frames_read_back_as_they_were
+            frames_are_numbered_without_a_gap
+            concurrent_appends_leave_no_gap
+            frames_are_read_after_a_place
+            writes_of_an_older_epoch_change_nothing
+            writes_of_a_requeued_turn_change_nothing
+            writes_after_the_end_change_nothing
+            writes_of_a_made_up_epoch_change_nothing
+            stopping_a_running_task_marks_it
+            stopping_a_waiting_task_cancels_it
+            stopping_a_waiting_task_keeps_the_order
+            stopping_a_requeued_task_ends_its_message
+            stopping_what_has_ended_changes_nothing
+            an_accepted_stop_comes_first
+            a_stopped_turn_ends_cancelled
+            a_stop_and_an_end_race_fairly
+            settling_writes_everything
+            settling_twice_changes_nothing
+            an_end_is_written_whole_or_not_at_all
+            a_turn_may_end_without_a_message
+            long_parts_stay_whole
+            totals_are_sums
+            a_change_reads_back_as_it_was
+            a_superseding_change_replaces_the_pending_one
+            superseding_touches_no_other_change
+            appended_changes_stand_side_by_side
+            going_back_to_the_base_withdraws_the_pending_one
+            rejected_edits_are_marked_until_restored
+            a_decision_is_made_once
+            a_retired_change_cannot_be_decided
+            a_users_change_stands_beside_the_others
+            changes_are_listed_newest_first
+            an_unsent_turn_is_pending_again
+            a_sent_turn_is_interrupted
+            an_interrupted_turn_leaves_nothing_open
+            a_stopped_turn_is_cancelled
+            after_recovery_the_next_task_goes_on
+            a_live_nodes_turns_are_left_alone
+            each_turn_is_recovered_once
+            a_node_that_left_is_recovered
+            listings_leave_damaged_rows_out
+            a_damaged_task_is_set_aside
+            a_damaged_log_is_recovered_in_part
+            an_unknown_state_does_not_block_its_session
+            a_task_alone_gets_a_session_and_a_chat
+            a_task_reads_back_as_it_was
+            a_task_has_one_user_message
+            a_sessions_newest_open_chat_is_used
+            a_chat_is_continued
+            a_session_stores_the_model
+            an_empty_task_is_refused
+            a_closed_session_or_chat_is_refused
+            what_belongs_elsewhere_is_refused
+            what_does_not_exist_is_named
+            tasks_are_listed_newest_first
+            a_project_is_made_once
+            a_projects_path_is_kept_byte_for_byte
+            an_id_may_be_abbreviated
+            tasks_and_checkpoints_are_found_by_prefix
+            what_is_not_there_is_not_found
+            everything_survives_the_process
+        );
+    };
+    (@tests $name:ident, $fresh:expr; $($clause:ident)+) => {
+        mod $name {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $clause() {
+                    $crate::store::$clause(&$fresh).await;
+                }
+            )+
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_clause_is_in_the_macro() {
+        let files = [
+            include_str!("changes.rs"),
+            include_str!("damage.rs"),
+            include_str!("fences.rs"),
+            include_str!("frames.rs"),
+            include_str!("nodes.rs"),
+            include_str!("queue.rs"),
+            include_str!("records.rs"),
+            include_str!("recovery.rs"),
+            include_str!("settling.rs"),
+            include_str!("stop.rs"),
+            include_str!("tasks.rs"),
+            include_str!("turns.rs"),
+        ];
+        let list = include_str!("mod.rs");
+        let names = files
+            .iter()
+            .flat_map(|file| file.lines())
+            .filter_map(|line| line.strip_prefix("pub async fn ").and_then(|rest| rest.split('(').next()));
+        let mut seen = 0;
+        for name in names {
+            seen += 1;
+            assert!(list.lines().any(|line| line.trim() == name), "{name} is not in the macro's list");
+        }
+        assert!(seen > 50, "the files were read");
+    }
+}

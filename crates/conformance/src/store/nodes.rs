@@ -1,0 +1,66 @@
+//! Nodes and their leases (SPEC D5, D8).
+
+use dispatch_core::ports::{Lease, NodeInfo, StoreError};
+
+use super::{
+    kit::{Kit, a_node},
+    subject::StoreSubject,
+};
+
+fn info(lease: &Lease) -> NodeInfo {
+    NodeInfo { id: lease.node, label: "again".into() }
+}
+
+/// SPEC D8: of two processes with the same identity, the second is refused.
+pub async fn a_running_node_is_refused_a_second_time(subject: &dyn StoreSubject) {
+    let (one, two) = (Kit::new(subject).await, Kit::new(subject).await);
+    for view in [&two.view, &one.view] {
+        let refused = view.store.join(&info(&one.lease)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::NodeTaken { node } if node == one.lease.node), "{refused}");
+    }
+    one.task().await;
+    assert_eq!(one.claim(1).await.len(), 1, "the first one is still the node");
+}
+
+/// A lease that was given back claims nothing and cannot be renewed.
+pub async fn a_lease_given_back_is_lost_for_good(subject: &dyn StoreSubject) {
+    let kit = Kit::new(subject).await;
+    kit.task().await;
+    assert_eq!(kit.view.store.renew(&kit.lease).await.unwrap(), Some(vec![]));
+    kit.view.store.leave(&kit.lease).await.unwrap();
+    assert!(kit.claim(1).await.is_empty());
+    assert_eq!(kit.view.store.renew(&kit.lease).await.unwrap(), None);
+    kit.view.store.recover().await.unwrap();
+    assert_eq!(kit.view.store.renew(&kit.lease).await.unwrap(), None);
+    kit.view.store.leave(&kit.lease).await.unwrap();
+}
+
+/// The same identity may come back after it left or died; its earlier turns are not its own any more.
+pub async fn a_node_may_come_back(subject: &dyn StoreSubject) {
+    let kit = Kit::new(subject).await;
+    let task = kit.task().await;
+    let node = a_node();
+    let dying = subject.open().await;
+    let lease = dying.store.join(&node).await.unwrap();
+    assert_eq!(dying.store.claim(&lease, 1, None).await.unwrap().len(), 1);
+    subject.die(dying).await;
+    kit.view.store.join(&node).await.unwrap();
+    let recovered = kit.view.store.recover().await.unwrap();
+    assert_eq!(recovered.iter().map(|turn| turn.task).collect::<Vec<_>>(), [task.id]);
+    kit.view.store.leave(&lease).await.unwrap();
+    kit.view.store.join(&node).await.unwrap();
+}
+
+/// Renewing tells which turns a Stop was accepted for, until they end; only this node's own.
+pub async fn renewing_tells_what_was_stopped(subject: &dyn StoreSubject) {
+    let (one, two) = (Kit::new(subject).await, Kit::new(subject).await);
+    let (mine, other) = (one.running().await, two.running().await);
+    for turn in [&mine, &other] {
+        two.view.store.request_stop(turn.key.task).await.unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(one.view.store.renew(&one.lease).await.unwrap(), Some(vec![mine.key.task]));
+    }
+    one.view.store.settle(&mine.key, &super::kit::cancelled(&mine)).await.unwrap();
+    assert_eq!(one.view.store.renew(&one.lease).await.unwrap(), Some(vec![]));
+}
