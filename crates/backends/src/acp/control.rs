@@ -1,0 +1,144 @@
+//! The hand that reaches an agent while its stream is awaited.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use acp_proto::RequestId;
+use acp_proto::client::{Client, PermissionAnswer};
+use async_trait::async_trait;
+use dispatch_core::agent::{Answer, PermissionRequest};
+use dispatch_core::ports::AgentControl;
+use dispatch_core::profile::Stop;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::terminals::CommandSpawner;
+use crate::process::Control;
+
+/// A cancel that comes too early can be lost (seen with several agents), so it is sent again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What session and control share.
+pub(super) struct Link {
+    pub(super) client: Client,
+    pub(super) process: Control,
+    pub(super) terminals: Arc<CommandSpawner>,
+    /// Whether the turn has ended.
+    pub(super) ended: watch::Sender<bool>,
+    state: Mutex<State>,
+    is_asking: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    /// The agent's id of the conversation, once there is one.
+    session: Option<String>,
+    /// Permission requests that wait for an answer, by our ids.
+    asked: HashMap<String, Asked>,
+    last_asked: u64,
+}
+
+struct Asked {
+    id: RequestId,
+    request: PermissionRequest,
+}
+
+impl Link {
+    pub(super) fn new(client: Client, process: Control, terminals: Arc<CommandSpawner>) -> Self {
+        Self {
+            client,
+            process,
+            terminals,
+            ended: watch::Sender::new(false),
+            state: Mutex::default(),
+            is_asking: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn set_session(&self, session: &str) {
+        self.lock().session = Some(session.to_owned());
+    }
+
+    pub(super) fn session(&self) -> Option<String> {
+        self.lock().session.clone()
+    }
+
+    /// Our id for a permission request that came now.
+    pub(super) fn next_permission(&self) -> String {
+        let mut state = self.lock();
+        state.last_asked += 1;
+        format!("permission-{}", state.last_asked)
+    }
+
+    /// Lets a permission request be answered, once.
+    pub(super) fn expect_answer(&self, id: RequestId, request: PermissionRequest) {
+        self.lock().asked.insert(request.id.clone(), Asked { id, request });
+    }
+
+    /// Cancels the turn, and again until it has ended.
+    async fn cancel(self: Arc<Self>, session: String) {
+        let mut ended = self.ended.subscribe();
+        let has_ended = async move { ended.wait_for(|ended| *ended).await.is_ok() };
+        let mut has_ended = std::pin::pin!(has_ended);
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut has_ended => return,
+                sent = self.client.cancel(&session) => if sent.is_err() { return },
+            }
+            if timeout(ASK_AGAIN, &mut has_ended).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The control of one session; it may outlive it.
+pub(super) struct AcpControl(pub(super) Arc<Link>);
+
+#[async_trait]
+impl AgentControl for AcpControl {
+    async fn stop(&self, rung: Stop) {
+        let link = &self.0;
+        match rung {
+            Stop::Ask => match link.session() {
+                // A task, since an agent that reads nothing makes it wait.
+                Some(session) if !link.is_asking.swap(true, Ordering::AcqRel) => {
+                    tokio::spawn(Arc::clone(link).cancel(session));
+                }
+                Some(_) => {}
+                // It is being started: there is no turn that it could be asked to end.
+                None => link.process.close_stdin(),
+            },
+            Stop::Terminate => {
+                link.terminals.kill().await;
+                link.process.terminate();
+            }
+            Stop::Kill => {
+                link.process.kill();
+                link.terminals.kill().await;
+            }
+        }
+    }
+
+    async fn answer(&self, id: &str, answer: Answer) {
+        let Some(Asked { id, request }) = self.0.lock().asked.remove(id) else { return };
+        let answer = match request.option_for(answer) {
+            Some(option) => PermissionAnswer::Selected(option.to_owned()),
+            None => PermissionAnswer::Cancelled,
+        };
+        let client = self.0.client.clone();
+        // A task, as above; and giving this future up must not leave the agent without an answer.
+        tokio::spawn(async move {
+            if let Err(error) = client.answer_permission(&id, answer).await {
+                tracing::debug!(%error, "a permission request needed no answer any more");
+            }
+        });
+    }
+}

@@ -1,0 +1,131 @@
+//! Commands that we run for an agent: supervised as the agent is, with its environment, gone with its session.
+
+use std::ffi::OsString;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use acp_proto::host::{Command, ExitStatus, Spawned, TerminalSpawner};
+use async_trait::async_trait;
+use nix::sys::signal::Signal;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::launch::Launcher;
+use crate::process::{Child, Control, RunTag, SpawnError, Status};
+use crate::registry::AgentEntry;
+
+/// Runs `"$@"` with both outputs in one stream, in order, as a terminal has them.
+const MERGE_OUTPUTS: &str = r#"exec "$@" 2>&1"#;
+
+/// Starts an agent's commands, and remembers them until they are gone.
+pub(super) struct CommandSpawner {
+    launcher: Launcher,
+    entry: AgentEntry,
+    extra_env: Vec<(OsString, OsString)>,
+    tag: RunTag,
+    running: Arc<Mutex<Running>>,
+}
+
+#[derive(Default)]
+struct Running {
+    controls: Vec<Control>,
+    is_closed: bool,
+}
+
+impl CommandSpawner {
+    /// A spawner for one session.
+    pub(super) fn new(
+        launcher: Launcher,
+        entry: AgentEntry,
+        extra_env: Vec<(OsString, OsString)>,
+        tag: RunTag,
+    ) -> Self {
+        Self { launcher, entry, extra_env, tag, running: Arc::default() }
+    }
+
+    /// Kills what runs. Returns at once; what is started later runs.
+    pub(super) async fn kill(&self) {
+        self.running.lock().await.controls.iter().for_each(Control::kill);
+    }
+
+    /// Kills what runs, lets nothing more be started, and returns when all of it is gone.
+    pub(super) async fn close(&self) {
+        let controls = {
+            let mut running = self.running.lock().await;
+            running.is_closed = true;
+            std::mem::take(&mut running.controls)
+        };
+        controls.iter().for_each(Control::kill);
+        for control in controls {
+            control.wait_tree_empty().await;
+        }
+    }
+}
+
+#[async_trait]
+impl TerminalSpawner for CommandSpawner {
+    async fn spawn(&self, command: Command) -> io::Result<Spawned> {
+        let wanted = command.env.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let extra = self.extra_env.iter().cloned();
+        // Our own come last: they win.
+        let env = self.launcher.environment(&self.entry, wanted.chain(extra)).map_err(io::Error::other)?;
+        let argv: Vec<OsString> = ["/bin/sh", "-c", MERGE_OUTPUTS, "sh", &command.program]
+            .into_iter()
+            .chain(command.args.iter().map(String::as_str))
+            .map(OsString::from)
+            .collect();
+        let (launcher, tag, running) = (self.launcher.clone(), self.tag.clone(), Arc::clone(&self.running));
+        // In a task of its own: when the agent's request is given up halfway, the child is known all the same.
+        let started = tokio::spawn(async move {
+            let mut running = running.lock().await;
+            if running.is_closed {
+                return Err(io::Error::other("the session is closed"));
+            }
+            running.forget_ended().await;
+            let child = launcher.spawn(&argv, command.cwd, env, tag).await.map_err(spawn_error)?;
+            running.controls.push(child.control());
+            Ok(child)
+        });
+        started.await.map_err(io::Error::other)?.and_then(spawned)
+    }
+}
+
+impl Running {
+    async fn forget_ended(&mut self) {
+        let mut alive = Vec::with_capacity(self.controls.len());
+        for control in self.controls.drain(..) {
+            if timeout(Duration::ZERO, control.wait_tree_empty()).await.is_err() {
+                alive.push(control);
+            }
+        }
+        self.controls = alive;
+    }
+}
+
+fn spawned(mut child: Child) -> io::Result<Spawned> {
+    drop(child.take_stdin());
+    let output = child.take_stdout().ok_or_else(|| io::Error::other("no output"))?;
+    let control = child.control();
+    Ok(Spawned {
+        output: Box::new(output),
+        exit: Box::pin(async move { exit_status(child.wait().await.status) }),
+        kill: Box::new(move || control.kill()),
+    })
+}
+
+fn exit_status(status: Status) -> ExitStatus {
+    match status {
+        Status::Code(code) => ExitStatus { code: u32::try_from(code).ok(), signal: None },
+        Status::Signal(number) => {
+            let name =
+                Signal::try_from(number).map_or_else(|_| number.to_string(), |signal| signal.to_string());
+            ExitStatus { code: None, signal: Some(name) }
+        }
+        Status::SupervisorLost => ExitStatus::default(),
+    }
+}
+
+fn spawn_error(error: SpawnError) -> io::Error {
+    io::Error::other(error)
+}

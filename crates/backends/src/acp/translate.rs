@@ -1,0 +1,276 @@
+//! Wire messages to [`AgentUpdate`]s. No I/O: the same input gives the same output.
+
+use acp_proto::schema::{AvailableCommand, AvailableCommandInput};
+use acp_proto::types::{
+    Chunk, ChunkContent, PermissionKind, PermissionRequest as WirePermission, SessionUpdate, StopReason,
+    TurnEnd, Update,
+};
+use acp_proto::{RawJson, RpcError};
+use dispatch_core::agent::{
+    AgentCommand, AgentUpdate, EndedHow, Failure, OptionKind, PermissionOption, PermissionRequest, PlanEntry,
+    ToolCall, Usage,
+};
+use dispatch_core::task::TerminalReason;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::oddities::Oddities;
+use super::{failure, tool_call, usage};
+use crate::registry::Quirks;
+use crate::text_filter::TagFilter;
+
+/// Characters of a last message that may be an error, in bytes.
+const LONGEST_ERROR: usize = 4096;
+
+/// Translates one turn of one agent.
+#[derive(Debug)]
+pub struct Translator {
+    session: String,
+    filter: Option<TagFilter>,
+    error_text: Option<&'static str>,
+    /// The beginning of the last message, where errors may come as text.
+    last_message: String,
+    /// The sum over the turn's model calls, where they are reported one by one.
+    calls: Usage,
+    pub(super) oddities: Oddities,
+}
+
+impl Translator {
+    /// For a turn of this conversation, with an agent of these quirks.
+    #[must_use]
+    pub fn new(session: impl Into<String>, quirks: &Quirks) -> Self {
+        Self {
+            session: session.into(),
+            filter: quirks.context_tags.then(TagFilter::default),
+            error_text: quirks.error_text,
+            last_message: String::new(),
+            calls: Usage::default(),
+            oddities: Oddities::default(),
+        }
+    }
+
+    /// Translates an update and appends what it means. Text that follows text becomes one piece.
+    pub fn update(&mut self, update: SessionUpdate, into: &mut Vec<AgentUpdate>) {
+        if *update.session_id != *self.session {
+            return self.oddities.add("updates for another conversation");
+        }
+        let SessionUpdate { update: what, .. } = &update;
+        match what {
+            Update::AgentMessage(_) | Update::AgentThought(_) => self.chunk(update.update, into),
+            Update::ToolCall(_) | Update::ToolCallUpdate(_) => self.tool_call(update.raw(), into),
+            Update::Plan(_) => self.plan(update.raw(), into),
+            Update::AvailableCommands(list) => {
+                into.push(AgentUpdate::Commands(commands(&list.available_commands)));
+            }
+            Update::Usage(reported) => into.push(AgentUpdate::Usage(usage::of_update(reported))),
+            Update::Other { kind, fault } => self.other(kind, fault.as_deref(), update.raw(), into),
+            // The user's own words, and what nobody shows.
+            _ => {}
+        }
+    }
+
+    /// Translates a permission request, which is `id` for us. A call that was never announced is announced by it.
+    pub fn permission(
+        &mut self,
+        id: String,
+        request: &WirePermission,
+        into: &mut Vec<AgentUpdate>,
+    ) -> PermissionRequest {
+        #[derive(Deserialize)]
+        struct Params {
+            #[serde(rename = "toolCall")]
+            tool_call: Value,
+        }
+        self.end_of_message(into);
+        let params = request.raw().decode::<Params>().ok();
+        let patch = params.and_then(|params| tool_call::patch(params.tool_call));
+        if let Some(patch) = &patch {
+            into.push(AgentUpdate::ToolCall(patch.clone()));
+        }
+        let options = request.options.iter().map(|option| PermissionOption {
+            id: option.id.clone(),
+            name: option.name.clone(),
+            kind: option_kind(&option.kind),
+        });
+        let request = PermissionRequest {
+            id,
+            tool_call: patch.map_or_else(ToolCall::default, ToolCall::begin),
+            options: options.collect(),
+        };
+        into.push(AgentUpdate::Permission(request.clone()));
+        request
+    }
+
+    /// What the answer to the prompt means. To be asked after the updates that came with it.
+    pub fn end(&mut self, answer: &Result<TurnEnd, RpcError>) -> (EndedHow, Usage) {
+        let end = match answer {
+            Ok(end) => end,
+            Err(error) => return (EndedHow::Failed(failure::of_error(error)), Usage::default()),
+        };
+        let usage = usage::of_end(end);
+        let failed = |reason, text: String| EndedHow::Failed(Failure::new(reason, text));
+        let how = match &end.stop_reason {
+            StopReason::EndTurn => match self.error_in_text(&usage) {
+                Some(failure) => EndedHow::Failed(failure),
+                None => EndedHow::Completed,
+            },
+            StopReason::Cancelled => EndedHow::Cancelled,
+            StopReason::Refusal => {
+                failed(TerminalReason::ModelRefused, "the model refused to answer".to_owned())
+            }
+            StopReason::MaxTokens => failed(
+                TerminalReason::AgentFailed,
+                "the agent stopped at the model's output limit (max_tokens)".to_owned(),
+            ),
+            StopReason::MaxTurnRequests => failed(
+                TerminalReason::AgentFailed,
+                "the agent stopped at its limit of model calls in a turn (max_turn_requests)".to_owned(),
+            ),
+            StopReason::Other(word) => failed(
+                TerminalReason::AgentFailed,
+                format!("the agent ended its turn for a reason that this build does not know: {word:?}"),
+            ),
+        };
+        (how, usage)
+    }
+
+    /// Appends what was held back, and a notice of what was passed over. Nothing comes after it.
+    pub fn finish(&mut self, into: &mut Vec<AgentUpdate>) {
+        self.flush(into);
+        into.extend(self.oddities.take_notice().map(AgentUpdate::Notice));
+    }
+
+    fn chunk(&mut self, update: Update, into: &mut Vec<AgentUpdate>) {
+        let (is_answer, chunk) = match update {
+            Update::AgentMessage(chunk) => (true, chunk),
+            Update::AgentThought(chunk) => (false, chunk),
+            _ => return,
+        };
+        let Chunk { content, meta, .. } = chunk;
+        match content {
+            ChunkContent::Text(text) if text.is_empty() => self.empty_chunk(meta.as_ref(), into),
+            ChunkContent::Text(text) if is_answer => self.text(text, into),
+            ChunkContent::Text(text) => {
+                self.end_of_message(into);
+                match into.last_mut() {
+                    Some(AgentUpdate::Reasoning(last)) => last.push_str(&text),
+                    _ => into.push(AgentUpdate::Reasoning(text)),
+                }
+            }
+            ChunkContent::Block(_) | ChunkContent::Other(_) => {
+                self.oddities.add("content that is not text");
+            }
+        }
+    }
+
+    fn text(&mut self, text: String, into: &mut Vec<AgentUpdate>) {
+        if self.error_text.is_some() && self.last_message.len() < LONGEST_ERROR {
+            self.last_message.push_str(&text);
+        }
+        let text = match &mut self.filter {
+            Some(filter) => filter.push(text),
+            None => text,
+        };
+        append_text(text, into);
+    }
+
+    fn empty_chunk(&mut self, meta: Option<&RawJson>, into: &mut Vec<AgentUpdate>) {
+        if let Some(call) = meta.and_then(usage::of_chunk) {
+            usage::add(&mut self.calls, &call);
+            into.push(AgentUpdate::Usage(self.calls.clone()));
+        }
+    }
+
+    fn tool_call(&mut self, params: &RawJson, into: &mut Vec<AgentUpdate>) {
+        self.end_of_message(into);
+        match update_of(params).and_then(tool_call::patch) {
+            Some(patch) => into.push(AgentUpdate::ToolCall(patch)),
+            None => self.oddities.add("tool calls without an id"),
+        }
+    }
+
+    fn plan(&mut self, params: &RawJson, into: &mut Vec<AgentUpdate>) {
+        let plan = update_of(params).unwrap_or_default();
+        let entries = plan.get("entries").and_then(Value::as_array);
+        let Some(entries) = entries else { return self.oddities.add("plans without entries") };
+        into.push(AgentUpdate::Plan(entries.iter().filter_map(plan_entry).collect()));
+    }
+
+    /// A known kind that the strict types refuse is still read as far as it goes.
+    fn other(&mut self, kind: &str, fault: Option<&str>, params: &RawJson, into: &mut Vec<AgentUpdate>) {
+        match (kind, fault) {
+            ("tool_call" | "tool_call_update", Some(_)) => self.tool_call(params, into),
+            ("plan", Some(_)) => self.plan(params, into),
+            (_, Some(fault)) => {
+                tracing::debug!(kind, fault, "an update could not be read");
+                self.oddities.add_word("unreadable update of kind", kind);
+            }
+            (_, None) => self.oddities.add_word("update of unknown kind", kind),
+        }
+    }
+
+    /// Something else than text follows: what comes then is another message.
+    fn end_of_message(&mut self, into: &mut Vec<AgentUpdate>) {
+        self.flush(into);
+        self.last_message.clear();
+    }
+
+    fn flush(&mut self, into: &mut Vec<AgentUpdate>) {
+        if let Some(filter) = &mut self.filter {
+            append_text(filter.flush(), into);
+        }
+    }
+
+    /// The failure in the last message of an agent that reports errors as text, with no usage beside it.
+    fn error_in_text(&self, usage: &Usage) -> Option<Failure> {
+        let beginning = self.error_text?;
+        let is_error = usage.is_empty() && self.last_message.trim_start().starts_with(beginning);
+        is_error.then(|| failure::of_text(&self.last_message))
+    }
+}
+
+fn append_text(text: String, into: &mut Vec<AgentUpdate>) {
+    match into.last_mut() {
+        _ if text.is_empty() => {}
+        Some(AgentUpdate::Text(last)) => last.push_str(&text),
+        _ => into.push(AgentUpdate::Text(text)),
+    }
+}
+
+/// The `update` member of a `session/update`.
+fn update_of(params: &RawJson) -> Option<Value> {
+    #[derive(Deserialize)]
+    struct Params {
+        update: Value,
+    }
+    params.decode::<Params>().ok().map(|params| params.update)
+}
+
+fn plan_entry(entry: &Value) -> Option<PlanEntry> {
+    let word = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let content = entry.get("content")?.as_str()?.to_owned();
+    Some(PlanEntry { content, status: word("status"), priority: word("priority") })
+}
+
+pub(super) fn commands(list: &[AvailableCommand]) -> Vec<AgentCommand> {
+    let hint = |command: &AvailableCommand| match &command.input {
+        Some(AvailableCommandInput::Unstructured(input)) => Some(input.hint.clone()),
+        _ => None,
+    };
+    let command = |command: &AvailableCommand| AgentCommand {
+        name: command.name.trim_start_matches('/').to_owned(),
+        description: command.description.clone(),
+        hint: hint(command),
+    };
+    list.iter().map(command).collect()
+}
+
+fn option_kind(kind: &PermissionKind) -> OptionKind {
+    match kind {
+        PermissionKind::AllowOnce => OptionKind::AllowOnce,
+        PermissionKind::AllowAlways => OptionKind::AllowAlways,
+        PermissionKind::RejectOnce => OptionKind::RejectOnce,
+        PermissionKind::RejectAlways => OptionKind::RejectAlways,
+        PermissionKind::Other(_) => OptionKind::Other,
+    }
+}

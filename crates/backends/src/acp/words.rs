@@ -1,0 +1,39 @@
+//! What a person reads about a process.
+
+use std::time::Duration;
+
+use crate::process::Exit;
+
+/// `agent x ended with exit code 1`, or what else is known of an agent that is heard no more.
+pub(super) fn gone(agent: &str, exit: Option<Exit>) -> String {
+    match exit {
+        Some(exit) if exit.fence_lapsed => {
+            format!("agent {agent} was killed because the dispatcher stood still")
+        }
+        Some(exit) => format!("agent {agent} ended with {}", exit.status),
+        None => format!("agent {agent} closed its output and goes on running"),
+    }
+}
+
+/// Appends what the agent printed, if anything.
+pub(super) fn with_output(mut text: String, stdout: &str, stderr: &str) -> String {
+    for (stream, printed) in [("standard output", stdout), ("standard error", stderr)] {
+        let printed = printed.trim_end();
+        if !printed.is_empty() {
+            text.push_str("\n\n");
+            text.push_str(stream);
+            text.push_str(":\n");
+            text.push_str(printed);
+        }
+    }
+    text
+}
+
+/// `10 s`, `1.5 s`, `300 ms`.
+pub(super) fn time(limit: Duration) -> String {
+    if limit < Duration::from_secs(1) {
+        format!("{} ms", limit.as_millis())
+    } else {
+        format!("{} s", limit.as_secs_f64())
+    }
+}

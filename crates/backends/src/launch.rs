@@ -1,0 +1,76 @@
+//! Starting an agent's program: one place for supervision, environment and tags.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::process::env::{Environment, ForbiddenVariable, agent_environment};
+use crate::process::{Child, Command, Limits, RunTag, SpawnError, Supervisor};
+use crate::registry::AgentEntry;
+
+/// How programs are started: the same for agents, their terminals and a look at their version.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    /// Who answers for the process tree.
+    pub supervisor: Supervisor,
+    /// See [`Command::fence`].
+    pub fence: Option<Duration>,
+    /// The environment that agents inherit from, by the allow-list of [`crate::process::env`]. It is a copy: changing
+    /// this process's own environment later changes nothing.
+    pub inherited: Vec<(OsString, OsString)>,
+}
+
+impl Launcher {
+    /// Programs inherit from this process's environment; no fence.
+    #[must_use]
+    pub fn new(supervisor: Supervisor) -> Self {
+        Self { supervisor, fence: None, inherited: std::env::vars_os().collect() }
+    }
+
+    /// The value of an inherited variable.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<&OsString> {
+        self.inherited.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// The environment of an agent: what all may have, what its entry lets through and sets, then `extra`.
+    ///
+    /// # Errors
+    /// [`ForbiddenVariable`] when the entry or `extra` names what agents never get.
+    pub fn environment(
+        &self,
+        entry: &AgentEntry,
+        extra: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Environment, ForbiddenVariable> {
+        let parent = self.inherited.iter().cloned();
+        let passed: Vec<OsString> =
+            self.inherited.iter().map(|(name, _)| name).filter(|name| entry.passes(name)).cloned().collect();
+        let own = entry.env.iter().map(|(name, value)| (name.into(), value.into()));
+        agent_environment(parent, &passed, own.chain(extra))
+    }
+
+    /// Starts a program.
+    ///
+    /// # Errors
+    /// See [`SpawnError`]; nothing is left running then.
+    pub async fn spawn(
+        &self,
+        command: &[OsString],
+        cwd: PathBuf,
+        env: Environment,
+        tag: RunTag,
+    ) -> Result<Child, SpawnError> {
+        let (program, args) =
+            command.split_first().ok_or_else(|| SpawnError::Invalid { what: "program".to_owned() })?;
+        let command = Command {
+            program: program.clone(),
+            args: args.to_vec(),
+            cwd,
+            env,
+            tag,
+            limits: Limits::default(),
+            fence: self.fence,
+        };
+        command.spawn(&self.supervisor).await
+    }
+}

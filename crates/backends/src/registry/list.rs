@@ -1,0 +1,179 @@
+//! All agents: the shipped ones and the user's.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use dispatch_core::task::Name;
+use serde::Deserialize;
+
+use super::entry::{AgentEntry, Quirks, Transport};
+use super::find::find_program;
+use super::shipped;
+use crate::process::env::is_forbidden;
+
+/// `[agents.NAME]` of the configuration. With the name of a shipped agent it changes that one, whose quirks stay.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserAgent {
+    /// The program and its arguments; needed unless the agent is a shipped one.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// How it is talked to.
+    #[serde(default)]
+    pub transport: Transport,
+    /// Variables that are set for it.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// The user's variables that it may see: names, or beginnings of names followed by `*`.
+    #[serde(default)]
+    pub pass: Vec<String>,
+    /// What is put before a model's name that has no `/`; empty for nothing.
+    #[serde(default)]
+    pub model_prefix: Option<String>,
+}
+
+/// What is wrong with an agent of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryError {
+    /// An agent that is not shipped needs a command.
+    #[error("[agents.{agent}] needs `command = [\"program\", \"argument\"]`")]
+    NoCommand {
+        /// The agent.
+        agent: Name,
+    },
+    /// The program would be looked for in the worktree, where agents write.
+    #[error("[agents.{agent}] starts {program:?}: give a bare name or an absolute path")]
+    RelativeProgram {
+        /// The agent.
+        agent: Name,
+        /// The program.
+        program: String,
+    },
+    /// A variable that is never passed to an agent, or no variable's name.
+    #[error("[agents.{agent}] names the variable {variable:?}, which no agent is given")]
+    Variable {
+        /// The agent.
+        agent: Name,
+        /// The variable, or the pattern.
+        variable: String,
+    },
+}
+
+/// All agents that can be named.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    entries: Vec<AgentEntry>,
+}
+
+impl Registry {
+    /// The shipped agents, changed and extended by the user's.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub fn new(user: impl IntoIterator<Item = (Name, UserAgent)>) -> Result<Self, RegistryError> {
+        let mut registry = Self { entries: shipped::entries() };
+        for (name, agent) in user {
+            registry.add(name, agent)?;
+        }
+        Ok(registry)
+    }
+
+    /// With the agent named `demo`, unless the user has one of that name.
+    #[must_use]
+    pub fn with_demo(mut self, command: Vec<OsString>) -> Self {
+        let demo = shipped::demo(command);
+        if self.get(demo.name.as_str()).is_none() {
+            self.entries.push(demo);
+        }
+        self
+    }
+
+    /// All entries: the shipped ones, the user's, the demo agent.
+    pub fn entries(&self) -> impl Iterator<Item = &AgentEntry> {
+        self.entries.iter()
+    }
+
+    /// The entry of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&AgentEntry> {
+        self.entries.iter().find(|entry| entry.name.as_str() == name)
+    }
+
+    /// The first entry whose program is on this machine, in the order of [`entries`](Self::entries). `path` is the
+    /// `PATH` to look in.
+    #[must_use]
+    pub fn first_installed(&self, path: Option<&OsStr>) -> Option<&AgentEntry> {
+        self.entries().find(|entry| Self::installed(entry, path).is_some())
+    }
+
+    /// Where an entry's program is, as it would be started; `None` when it is not on this machine.
+    #[must_use]
+    pub fn installed(entry: &AgentEntry, path: Option<&OsStr>) -> Option<PathBuf> {
+        let own = entry.env.get("PATH").map(OsStr::new);
+        find_program(entry.program(), own.or(path))
+    }
+
+    /// What to say of a name that no entry has.
+    #[must_use]
+    pub fn unknown_hint(&self) -> String {
+        let names: Vec<&str> = self.entries().map(|entry| entry.name.as_str()).collect();
+        let names = names.join(", ");
+        format!("known are {names}; add another as [agents.NAME] with `command = [\"…\"]` in boocoder.toml")
+    }
+
+    fn add(&mut self, name: Name, user: UserAgent) -> Result<(), RegistryError> {
+        check(&name, &user)?;
+        let known = self.entries.iter_mut().find(|entry| entry.name == name);
+        let entry = match known {
+            Some(entry) => entry,
+            None if user.command.is_empty() => return Err(RegistryError::NoCommand { agent: name }),
+            None => self.entries.push_mut(own_entry(name)),
+        };
+        if !user.command.is_empty() {
+            entry.command = user.command.into_iter().map(Into::into).collect();
+        }
+        entry.transport = user.transport;
+        entry.env.extend(user.env);
+        entry.pass.extend(user.pass);
+        if let Some(prefix) = user.model_prefix {
+            entry.quirks.model_prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
+        }
+        Ok(())
+    }
+}
+
+/// An entry of the user's own, before its settings are put in.
+fn own_entry(name: Name) -> AgentEntry {
+    AgentEntry {
+        title: name.as_str().to_owned(),
+        install: format!(
+            "the program of [agents.{name}] in boocoder.toml was not found: correct its `command`"
+        ),
+        name,
+        command: Vec::new(),
+        transport: Transport::Acp,
+        env: BTreeMap::new(),
+        pass: Vec::new(),
+        version_args: Vec::new(),
+        routes: shipped::ROUTES,
+        quirks: Quirks::default(),
+    }
+}
+
+fn check(agent: &Name, user: &UserAgent) -> Result<(), RegistryError> {
+    if let Some(program) = user.command.first()
+        && !(Path::new(program).is_absolute() || (!program.is_empty() && !program.contains('/')))
+    {
+        return Err(RegistryError::RelativeProgram { agent: agent.clone(), program: program.clone() });
+    }
+    let is_bad = |name: &str| {
+        let plain = name.trim_end_matches('*');
+        plain.is_empty() || plain.contains(['=', '*', '\0']) || is_forbidden(OsStr::new(plain))
+    };
+    let set = user.env.keys().find(|name| is_bad(name) || name.ends_with('*'));
+    match set.or_else(|| user.pass.iter().find(|pattern| is_bad(pattern))) {
+        Some(variable) => Err(RegistryError::Variable { agent: agent.clone(), variable: variable.clone() }),
+        None => Ok(()),
+    }
+}
