@@ -80,6 +80,7 @@ macro_rules! store_conformance {
             settling_twice_changes_nothing
             an_end_is_written_whole_or_not_at_all
             a_turn_may_end_without_a_message
+            no_message_is_left_streaming
             long_parts_stay_whole
             totals_are_sums
             a_change_reads_back_as_it_was

@@ -3,7 +3,7 @@
 use dispatch_core::{
     agent::{Cost, ToolCall},
     change::ChangeState,
-    conversation::Part,
+    conversation::{MessageState, Part},
     frame::FrameBody,
     ids::MessageId,
     ports::{ChangeFilter, ChangeVerdict, SettledMessage, Settlement, WriteAnswer},
@@ -90,6 +90,19 @@ pub async fn a_turn_may_end_without_a_message(subject: &dyn StoreSubject) {
     let task = kit.reread(claim.task.id).await;
     assert_eq!((task.state, task.assistant_message), (TaskState::Failed, None));
     assert_eq!(kit.view.records.messages(task.chat).await.unwrap().len(), 1);
+}
+
+/// No message stays `streaming`: one that an earlier attempt left empty ends with its task (SPEC 8).
+pub async fn no_message_is_left_streaming(subject: &dyn StoreSubject) {
+    let kit = Kit::new(subject).await;
+    let first = kit.running().await;
+    kit.view.store.requeue(&first.key, &[]).await.unwrap();
+    let again = kit.claim_only(first.key.task).await.unwrap();
+    let end = Settlement { message: None, state: TaskState::Failed, frames: vec![], ..completed(&first) };
+    assert_eq!(kit.view.store.settle(&again.key(), &end).await.unwrap().0, WriteAnswer::Done);
+    let message = kit.answer(&again.task).await;
+    assert_eq!(message.state, MessageState::Failed);
+    assert!(message.finished_at.is_some());
 }
 
 /// The complete text stays in the parts, however long (SPEC T15).

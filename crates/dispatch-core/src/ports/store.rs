@@ -174,7 +174,8 @@ pub struct Settlement {
     pub summary: Option<String>,
     /// What the turn cost.
     pub cost: Option<Cost>,
-    /// The assistant message, where it was begun.
+    /// The assistant message, where this attempt began it. Without it, the store ends one that an earlier
+    /// attempt left empty: none stays `streaming`.
     pub message: Option<SettledMessage>,
     /// What happens to the session's changes.
     pub change: ChangeVerdict,

@@ -5,7 +5,7 @@ use dispatch_core::{
     conversation::{Message, MessageState, Role},
     ids::{ChatId, CheckpointId, MessageId, TaskId},
     ports::NewCheckpoint,
-    task::Name,
+    task::{Name, TaskState},
 };
 use rusqlite::{OptionalExtension, Row, Transaction};
 
@@ -112,6 +112,20 @@ pub(super) fn settle_message(tx: &Transaction<'_>, task: i64, end: &EndedMessage
         .ok_or(Fault::NotFound { what: "message", id: end.id.to_string() })?;
     tx.prepare_cached("INSERT OR REPLACE INTO message_parts (message, parts) VALUES (?1, ?2)")?
         .execute((num, &end.parts))?;
+    Ok(())
+}
+
+/// Ends the empty message of an earlier attempt, when the last one ends before it takes it over.
+pub(super) fn close_empty_message(tx: &Transaction<'_>, task: i64, end: TaskState) -> Result<(), Fault> {
+    let state = match end {
+        TaskState::Cancelled => MessageState::Cancelled,
+        _ => MessageState::Failed,
+    };
+    tx.prepare_cached(
+        "UPDATE message SET state = ?2, finished_at = ?3
+         WHERE state = 'streaming' AND num = (SELECT assistant_message FROM task WHERE num = ?1)",
+    )?
+    .execute((task, state.as_str(), now().0))?;
     Ok(())
 }
 

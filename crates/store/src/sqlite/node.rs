@@ -1,7 +1,8 @@
 //! Nodes: a lock file that a live process holds, and a row that its tasks name.
 //!
 //! Every step here runs inside a write transaction. That makes all processes on the data folder take turns,
-//! so a lock is never tried between the making of a file and the locking of it.
+//! so nobody locks a file that another one is about to remove, or tries a lock between the making of a file
+//! and the locking of it.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -99,8 +100,11 @@ pub(super) fn number(tx: &Transaction<'_>, node: NodeId) -> rusqlite::Result<Opt
 }
 
 /// Gives the node up; its turns are any recovery's from now on.
-pub(super) fn leave(tx: &Transaction<'_>, node: NodeId) -> rusqlite::Result<()> {
+pub(super) fn leave(tx: &Transaction<'_>, node: NodeId, lock: Option<NodeLock>) -> rusqlite::Result<()> {
     tx.prepare_cached("UPDATE node SET left = 1 WHERE id = ?1")?.execute([node.to_string()])?;
+    if let Some(lock) = lock {
+        lock.release();
+    }
     Ok(())
 }
 

@@ -6,22 +6,25 @@ use std::{
 };
 
 use rusqlite::{Connection, Transaction};
+use tokio::sync::Semaphore;
 
 use super::open::open_reader;
 use crate::fault::Fault;
 
-/// How many idle connections are kept. More may read at once; SQLite's readers never wait for anybody.
-const KEPT: usize = 4;
+/// How many may read at once. Readers wait for nobody but each other, and only so that a crowd of them does
+/// not take all of the process's file descriptors.
+const MOST: usize = 8;
 
 #[derive(Clone)]
 pub(super) struct Readers {
     database: Arc<PathBuf>,
     idle: Arc<Mutex<Vec<Connection>>>,
+    free: Arc<Semaphore>,
 }
 
 impl Readers {
     pub fn new(database: PathBuf) -> Self {
-        Self { database: Arc::new(database), idle: Arc::default() }
+        Self { database: Arc::new(database), idle: Arc::default(), free: Arc::new(Semaphore::new(MOST)) }
     }
 
     /// Runs `job` on one consistent view of the record.
@@ -29,14 +32,16 @@ impl Readers {
         &self,
         job: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
+        let Ok(free) = self.free.clone().acquire_owned().await else { return Err(Fault::Closed) };
         let readers = self.clone();
         let work = tokio::task::spawn_blocking(move || {
             let mut connection = readers.take()?;
             let transaction = connection.transaction()?;
-            let found = job(&transaction)?;
+            let found = job(&transaction);
             transaction.finish()?;
             readers.put_back(connection);
-            Ok(found)
+            drop(free);
+            found
         });
         work.await.unwrap_or(Err(Fault::Closed))
     }
@@ -47,9 +52,6 @@ impl Readers {
     }
 
     fn put_back(&self, connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < KEPT {
-            idle.push(connection);
-        }
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 }

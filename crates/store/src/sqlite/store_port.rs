@@ -73,11 +73,8 @@ impl Store for SqliteStore {
 
     async fn leave(&self, lease: &Lease) -> Result<(), StoreError> {
         let node = lease.node;
-        self.write("leaving", Durable::Soon, move |tx| Ok(node::leave(tx, node)?)).await?;
-        if let Some(lock) = self.locks().remove(&node) {
-            lock.release();
-        }
-        Ok(())
+        let lock = self.locks().remove(&node);
+        self.write("leaving", Durable::Soon, move |tx| Ok(node::leave(tx, node, lock)?)).await
     }
 
     async fn recover(&self) -> Result<Vec<Recovered>, StoreError> {

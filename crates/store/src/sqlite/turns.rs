@@ -94,6 +94,8 @@ pub(super) fn write_end(
     let message_id = message.as_ref().map(|message| message.id);
     if let Some(message) = &message {
         conversations::settle_message(tx, source.task, message)?;
+    } else {
+        conversations::close_empty_message(tx, source.task, state)?;
     }
     match change {
         ChangeVerdict::Leave => {}
