@@ -50,6 +50,8 @@ pub struct Turn {
     message_begun: bool,
     /// The worktree's tree before the agent began.
     tree_before: Option<String>,
+    /// What it changed could not be computed, so the worktree alone holds it.
+    undiffed: bool,
     /// A stop that came while a write was under way whose answer must be known first.
     asked: Option<Asked>,
     /// What comes after the agent is gone.
@@ -101,6 +103,7 @@ impl Turn {
             session_opened: false,
             message_begun: false,
             tree_before: None,
+            undiffed: false,
             asked: None,
             verdict: None,
             usage: Usage::default(),
@@ -210,7 +213,11 @@ impl Turn {
             }
 
             (At::Settling, On::Settled(WriteAnswer::Done)) => self.release(self.worktree_goes()),
-            (At::Settling, On::Settled(WriteAnswer::StopFirst)) => self.settle(Outcome::of_stop(Why::User)),
+            (At::Settling, On::Settled(WriteAnswer::StopFirst)) => {
+                // Nothing names a worktree that a failed diff had kept (SPEC S3).
+                self.undiffed = false;
+                self.settle(Outcome::of_stop(Why::User))
+            }
             (At::Settling, On::Settled(WriteAnswer::Fenced)) => self.release(Release::Keep),
 
             (At::Requeueing, On::Requeued(WriteAnswer::Done | WriteAnswer::Fenced)) => {
@@ -577,8 +584,7 @@ impl Turn {
     fn diff_failed(&mut self, text: &str) -> Effects {
         let mut effects = vec![Effect::Disarm(Timer::Collect)];
         if let Some(Verdict::End(outcome)) = self.verdict.take() {
-            // What it changed is in the worktree alone now, so that stays (SPEC T14).
-            self.plan.worktree = Some(Release::Keep);
+            self.undiffed = true;
             effects.extend(self.settle(outcome.without_diff(text)));
         }
         effects
@@ -590,7 +596,8 @@ impl Turn {
     }
 
     fn worktree_goes(&self) -> Release {
-        self.plan.worktree.unwrap_or(Release::Keep)
+        // A worktree that alone holds what the turn changed stays (SPEC T14).
+        self.plan.worktree.filter(|_| !self.undiffed).unwrap_or(Release::Keep)
     }
 
     fn release(&mut self, how: Release) -> Effects {

@@ -15,6 +15,6 @@ mod settlement;
 pub use effect::{Anomaly, Effect, Effects, Timer};
 pub use event::{Event, Why};
 pub use machine::{Turn, TurnPlan};
-pub use outcome::Outcome;
+pub use outcome::{Outcome, OutcomeChange};
 pub use phase::Phase;
 pub use settlement::{SettledWith, settlement};

@@ -86,3 +86,17 @@ fn a_stop_while_the_agent_gets_ready_leaves_a_warm_one_to_its_pool() {
         assert!(effects.contains(&Effect::CloseSession(how)), "{:#?}", bench.log);
     }
 }
+
+#[test]
+fn a_stop_that_wins_over_a_failed_diff_leaves_no_worktree() {
+    let to_settling = [completed(), Event::SessionClosed, Event::Elapsed(Timer::Collect)];
+    for (answers, how) in [
+        (vec![WriteAnswer::Done], Release::Keep),
+        (vec![WriteAnswer::StopFirst, WriteAnswer::Done], Release::Remove),
+    ] {
+        let mut bench = running(&plan(&ONE_SHOT));
+        let answers = answers.into_iter().map(Event::Settled);
+        let last = to_settling.iter().cloned().chain(answers).map(|event| bench.feed(event)).last();
+        assert_eq!(last, Some(vec![Effect::ReleaseWorkspace(how)]), "{:#?}", bench.log);
+    }
+}
