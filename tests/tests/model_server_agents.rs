@@ -18,8 +18,8 @@ use std::{
 };
 use tempfile::{TempDir, tempdir};
 
-/// For each single message; the slowest start that was measured took 9 s.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For each single message; a start takes 5 s on two idle cores and was seen to take 30 s on busy ones.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 type Builder = fn(&str, &Path, Approval) -> RealAgent;
 
@@ -39,12 +39,12 @@ struct Host {
 }
 
 impl Host {
-    fn start(builder: Builder) -> Self {
+    fn start(builder: Builder, approval: Approval) -> Self {
         let (server, dir) = (ModelServer::start(), tempdir().unwrap());
         let repository = dir.path().join("repository");
         let init = Command::new("git").args(["init", "--quiet"]).arg(&repository).status().unwrap();
         assert!(init.success());
-        let mut command = builder(&server.url(), dir.path(), Approval::Ask).to_command();
+        let mut command = builder(&server.url(), dir.path(), approval).to_command();
         command.current_dir(&repository).process_group(0);
         let log = fs::File::create(dir.path().join("stderr")).unwrap();
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -160,7 +160,7 @@ impl Drop for Host {
 
 /// Writes, edits and runs a command as the script says, each after one permission, then talks.
 fn works_through_a_script(builder: Builder) {
-    let mut host = Host::start(builder);
+    let mut host = Host::start(builder, Approval::Ask);
     let script = Script::new()
         .then(Reply::new().reasoning(["First ", "I write."]).call(Call::write("new.txt", "one\n")))
         .then(Reply::text("Now I edit. ").call(Call::edit("new.txt", "one", "two")))
@@ -181,7 +181,7 @@ fn works_through_a_script(builder: Builder) {
 
 /// A cancel ends the turn and the connection to the model, and the next turn works.
 fn cancel_reaches_the_model(builder: Builder, reply: Reply) {
-    let mut host = Host::start(builder);
+    let mut host = Host::start(builder, Approval::Ask);
     host.server.when("talk", Script::new().then(reply));
     let id = host.prompt("please talk");
     host.hear("word2 ");
@@ -193,6 +193,26 @@ fn cancel_reaches_the_model(builder: Builder, reply: Reply) {
     host.said.clear();
     host.turn("hello again").unwrap();
     assert_eq!(host.said, "word1 word2 word3 ");
+}
+
+/// Without approval nothing is asked, and the file is there all the same.
+fn asks_nothing_when_allowed(builder: Builder) {
+    let mut host = Host::start(builder, Approval::Allow);
+    let script =
+        Script::new().then(Reply::new().call(Call::write("new.txt", "one\n"))).then(Reply::text("Done."));
+    host.server.when("make the file", script);
+    assert_eq!(host.turn("make the file").unwrap()["stopReason"], "end_turn");
+    assert_eq!((host.file("new.txt").as_str(), host.allowed), ("one\n", 0));
+}
+
+#[test]
+fn real_agent_opencode_asks_nothing_when_allowed() {
+    asks_nothing_when_allowed(opencode);
+}
+
+#[test]
+fn real_agent_goose_asks_nothing_when_allowed() {
+    asks_nothing_when_allowed(goose);
 }
 
 #[test]
@@ -217,7 +237,7 @@ fn real_agent_goose_cancel_reaches_a_talking_model() {
 
 #[test]
 fn real_agent_opencode_reports_a_refused_key() {
-    let mut host = Host::start(opencode);
+    let mut host = Host::start(opencode, Approval::Ask);
     host.server.when("hello", Script::new().then(ModelError::Unauthorised));
     let error = host.turn("hello").unwrap_err();
     assert!(error["message"].as_str().unwrap().contains("Incorrect API key"), "{error}");
@@ -225,7 +245,7 @@ fn real_agent_opencode_reports_a_refused_key() {
 
 #[test]
 fn real_agent_goose_tells_a_refused_key_as_text() {
-    let mut host = Host::start(goose);
+    let mut host = Host::start(goose, Approval::Ask);
     host.server.when("hello", Script::new().then(ModelError::Unauthorised));
     assert_eq!(host.turn("hello").unwrap()["stopReason"], "end_turn");
     assert!(host.said.contains("Ran into this error"), "{}", host.said);

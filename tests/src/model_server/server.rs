@@ -107,7 +107,7 @@ impl ModelServer {
     /// Waits until a request that answers a prompt with these words has come so far, and returns it.
     ///
     /// # Panics
-    /// After a minute, with a list of what came instead.
+    /// After two minutes, with a list of what came instead.
     pub fn wait_for(&self, moment: Moment, words: &str) -> ModelRequest {
         self.shared.log.wait_for(moment, words, 1)
     }
@@ -115,7 +115,7 @@ impl ModelServer {
     /// Waits for the `count`-th such request.
     ///
     /// # Panics
-    /// After a minute, with a list of what came instead.
+    /// After two minutes, with a list of what came instead.
     pub fn wait_for_nth(&self, count: usize, moment: Moment, words: &str) -> ModelRequest {
         self.shared.log.wait_for(moment, words, count)
     }
