@@ -278,7 +278,9 @@ impl<'a> Hands<'a> {
             self.swap(&folder, fsio::split(&step.path).1, &staged, &reverse).map_err(failed)?;
             return Ok(false);
         }
-        if !is(in_place, step.old) || !known(waiting) {
+        // Only an exchange brings what is the user's into the staging folder. Before that it is ours there, perhaps
+        // written in part.
+        if !is(in_place, step.old) || (step.new.is_none() && !known(waiting)) {
             return Ok(false);
         }
         if waiting != OnDisk::Nothing {
@@ -323,5 +325,126 @@ fn is(found: OnDisk, side: Side) -> bool {
         (OnDisk::Folder, None) => true,
         (OnDisk::Object(id, mode), Some((expected, kind))) => id == expected && kind_of(mode) == kind.kind(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+    use crate::policy::Policy;
+    use crate::state_dir::Worktrees;
+
+    static GO: AtomicBool = AtomicBool::new(false);
+
+    fn git(folder: &Path, args: &[&str]) -> String {
+        let output = Command::new("git")
+            .args(["-c", "user.name=u", "-c", "user.email=u@x"])
+            .args(args)
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A checkout of four files, and the trees of a change to all of them.
+    struct Ground {
+        folder: tempfile::TempDir,
+        project: Project,
+        base: TreeId,
+        result: TreeId,
+    }
+
+    impl Ground {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let repo = folder.path().join("repo");
+            std::fs::create_dir(&repo).unwrap();
+            git(&repo, &["init", "-q"]);
+            for name in ["a", "b", "c"] {
+                std::fs::write(repo.join(name), format!("old {name}\n")).unwrap();
+            }
+            git(&repo, &["add", "-A"]);
+            git(&repo, &["commit", "-qm", "base"]);
+            let base = git(&repo, &["rev-parse", "HEAD^{tree}"]).parse().unwrap();
+            for name in ["b", "c", "d"] {
+                std::fs::write(repo.join(name), format!("new {name}\n")).unwrap();
+            }
+            std::fs::remove_file(repo.join("a")).unwrap();
+            git(&repo, &["add", "-A"]);
+            let result = git(&repo, &["write-tree"]).parse().unwrap();
+            git(&repo, &["reset", "-q", "--hard"]);
+            let worktrees = Worktrees::open(&folder.path().join("state"), Policy::default()).unwrap();
+            let project = worktrees.project(&repo).unwrap();
+            Self { folder, project, base, result }
+        }
+
+        fn path(&self, name: &str) -> std::path::PathBuf {
+            self.folder.path().join("repo").join(name)
+        }
+
+        /// Every file of the checkout with its content.
+        fn files(&self) -> Vec<(String, String)> {
+            let repo = self.path("");
+            let mut files: Vec<_> = std::fs::read_dir(repo)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name != ".git")
+                .map(|name| (name.clone(), std::fs::read_to_string(self.path(&name)).unwrap()))
+                .collect();
+            files.sort();
+            files
+        }
+    }
+
+    /// The user saves `name` in the moment between merging and writing.
+    fn save_in_between(name: &str) {
+        let ground = Ground::new();
+        let prepared = prepare(&ground.project, ground.base, ground.result, &GO).unwrap();
+        std::fs::write(ground.path(name), "saved just now\n").unwrap();
+        let saved = ground.files();
+        let id = AppliedId::random().unwrap();
+        let journal = Journal::new(id, &prepared.checkout, prepared.before, prepared.after);
+
+        let error = write(&ground.project, &ground.project.repo(), &journal, &prepared.steps).unwrap_err();
+
+        assert!(
+            matches!(&error, ApplyError::Moved { path } if path.as_bytes() == name.as_bytes()),
+            "{error}"
+        );
+        assert_eq!(ground.files(), saved);
+    }
+
+    #[test]
+    fn a_save_during_the_application_is_kept_and_everything_taken_back() {
+        for name in ["a", "b", "c", "d"] {
+            save_in_between(name);
+        }
+    }
+
+    #[test]
+    fn recovery_keeps_what_the_user_saved_after_the_crash() {
+        let ground = Ground::new();
+        let prepared = prepare(&ground.project, ground.base, ground.result, &GO).unwrap();
+        let journal =
+            Journal::new(AppliedId::random().unwrap(), &prepared.checkout, prepared.before, prepared.after);
+        let repo = ground.project.repo();
+        let mut hands = Hands::new(&ground.project, &repo, &journal).unwrap();
+        // Killed after two steps and in the middle of staging the third.
+        for (number, step) in prepared.steps[..2].iter().enumerate() {
+            hands.perform(number, step).unwrap();
+        }
+        std::fs::write(journal.staging().join("2"), "half wri").unwrap();
+        drop(hands);
+        std::fs::write(ground.path("b"), "saved after the crash\n").unwrap();
+
+        let recovered = recover(&ground.project, journal).unwrap();
+
+        assert_eq!(recovered.left.iter().map(ToString::to_string).collect::<Vec<_>>(), ["b"]);
+        let expected = [("b", "saved after the crash\n"), ("c", "new c\n"), ("d", "new d\n")];
+        assert_eq!(ground.files(), expected.map(|(n, c)| (n.to_owned(), c.to_owned())));
     }
 }

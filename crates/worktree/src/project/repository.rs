@@ -151,3 +151,22 @@ fn disarm(repo: &mut gix::Repository, settings: Vec<String>) -> gix::Result<()> 
     config.commit()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_somebody_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        check_owner(folder.path()).unwrap();
+        // Only root can give something away; for everybody else the root folder is somebody else's.
+        let foreign = match std::os::unix::fs::chown(folder.path(), Some(65534), None) {
+            Ok(()) => folder.path(),
+            Err(_) => Path::new("/"),
+        };
+        let error = check_owner(foreign).unwrap_err();
+        assert!(matches!(error, Error::ForeignOwner { .. }), "{error}");
+        assert!(error.advice().is_some());
+    }
+}

@@ -45,7 +45,6 @@ pub(crate) fn create(
         },
         Some(record) if record.state == State::Removing => {
             remove::finish(project, &record)?;
-            fsio::create_private_folder(&files.folder)?;
             drop(lock);
             return create(project, owner, base, kind, cancel);
         }

@@ -144,3 +144,31 @@ fn restore_brings_everything_back_and_can_be_undone() {
     assert_eq!(tree_by_git(w), edited.tree.to_string());
     assert_eq!(snap(&worktree).tree, edited.tree);
 }
+
+#[test]
+fn a_cancelled_operation_leaves_everything_as_it_was() {
+    let ground = Ground::new();
+    let worktree = ground.task("t");
+    let start = snap(&worktree);
+    put(worktree.path(), "a.txt", "changed\n");
+    let stop = std::sync::atomic::AtomicBool::new(true);
+    assert!(matches!(worktree.checkpoint(CheckpointKind::After, "", &stop), Err(Error::Cancelled)));
+    assert!(matches!(worktree.restore(&start.id, &stop), Err(Error::Cancelled)));
+    assert!(matches!(worktree.remove(&stop), Err(Error::Cancelled)));
+    assert_eq!(ground.project.checkpoints(&id("t")).unwrap(), std::slice::from_ref(&start));
+    assert_eq!(std::fs::read_to_string(worktree.path().join("a.txt")).unwrap(), "changed\n");
+}
+
+#[test]
+fn a_checkpoint_is_read_back_as_it_was_taken() {
+    let ground = Ground::new();
+    let worktree = ground.task("t");
+    let label = "before turn 7\n\"quoted\" {json}";
+    let taken = worktree.checkpoint(CheckpointKind::Before, label, &GO).unwrap();
+    assert_eq!(taken.label, label);
+    assert_eq!(ground.project.checkpoint(&taken.id).unwrap(), taken);
+    let elsewhere = CheckpointId { reference: "refs/heads/main".to_owned(), ..taken.id.clone() };
+    assert!(matches!(ground.project.checkpoint(&elsewhere), Err(Error::NoCheckpoint { .. })));
+    let text: CheckpointId = taken.id.to_string().parse().unwrap();
+    assert_eq!(text, taken.id);
+}

@@ -22,7 +22,7 @@ fn start(ground: &Ground, operation: &str) -> Child {
 /// A repository big enough that operations take a while.
 fn ground() -> Ground {
     Ground::with(|repo| {
-        for n in 0..300 {
+        for n in 0..120 {
             put(repo, format!("folder{}/file{n}", n % 7), format!("file {n}\n").repeat(20));
         }
         git(repo, &["add", "-A"]);
@@ -31,7 +31,7 @@ fn ground() -> Ground {
 }
 
 fn edit(root: &Path) {
-    for n in 0..300 {
+    for n in 0..120 {
         let path = format!("folder{}/file{n}", n % 7);
         match n % 3 {
             0 => put(root, path, format!("changed {n}\n")),
@@ -61,7 +61,7 @@ fn prepare(ground: &Ground, operation: &str) {
 
 /// Kills `operation` at moments spread over its whole course and hands over to `check`.
 fn kill_at_many_moments(operation: &str, check: impl Fn(&Ground)) {
-    const MOMENTS: u32 = 12;
+    const MOMENTS: u32 = 8;
     let whole = duration(operation);
     for moment in 0..MOMENTS {
         let ground = ground();
@@ -92,9 +92,14 @@ fn while_creating() {
         assert_eq!(git(worktree.path(), &["status", "--porcelain"]), "");
         assert_eq!(snap(&worktree).tree, worktree.base_tree());
     });
+}
+
+#[test]
+fn while_creating_for_an_owner_that_died_with_it() {
     kill_at_many_moments("create", |ground| {
         sweep(ground, false);
         assert_eq!(ground.git(&["worktree", "list"]).lines().count(), 1);
+        assert_eq!(std::fs::read_dir(ground.state().join("trash")).unwrap().count(), 0);
     });
 }
 
@@ -121,7 +126,7 @@ fn while_restoring() {
         if now == all[0].tree.to_string() {
             assert!(saved);
         } else {
-            assert_eq!(git(worktree.path(), &["status", "--porcelain"]).lines().count(), 201);
+            assert_eq!(git(worktree.path(), &["status", "--porcelain"]).lines().count(), 81);
         }
     });
 }

@@ -219,7 +219,7 @@ fn the_users_prune_and_gc_do_not_harm_a_worktree() {
     ground.git(&["reflog", "expire", "--expire=now", "--all"]);
     ground.git(&["gc", "-q", "--prune=now"]);
     assert_eq!(git(worktree.path(), &["status", "--porcelain"]), "?? x.txt\n");
-    assert_eq!(ground.project.checkpoints(&id("t")).unwrap(), [checkpoint.clone()]);
+    assert_eq!(ground.project.checkpoints(&id("t")).unwrap(), std::slice::from_ref(&checkpoint));
     assert_eq!(snap(&worktree).tree, checkpoint.tree);
     ground.git(&["fsck", "--strict"]);
 }

@@ -15,9 +15,22 @@ fn poison(repo: &Path, mark: &Path) {
     Command::new("chmod").arg("+x").arg(&script).status().unwrap();
     let script = script.to_str().unwrap();
     let settings = [
-        "core.fsmonitor", "core.sshCommand", "core.editor", "core.pager", "core.askPass", "gpg.program",
-        "filter.evil.clean", "filter.evil.smudge", "filter.evil.process", "diff.evil.textconv", "diff.evil.command",
-        "diff.external", "merge.evil.driver", "alias.status", "credential.helper", "uploadpack.packObjectsHook",
+        "core.fsmonitor",
+        "core.sshCommand",
+        "core.editor",
+        "core.pager",
+        "core.askPass",
+        "gpg.program",
+        "filter.evil.clean",
+        "filter.evil.smudge",
+        "filter.evil.process",
+        "diff.evil.textconv",
+        "diff.evil.command",
+        "diff.external",
+        "merge.evil.driver",
+        "alias.status",
+        "credential.helper",
+        "uploadpack.packObjectsHook",
     ];
     let quoted = format!("\"{}\"", script.replace('"', "\\\""));
     for key in settings {
@@ -28,7 +41,9 @@ fn poison(repo: &Path, mark: &Path) {
     git(repo, &["config", "commit.gpgSign", "true"]);
     let hooks = repo.join(".git/evil-hooks");
     std::fs::create_dir(&hooks).unwrap();
-    for hook in ["post-checkout", "pre-commit", "reference-transaction", "post-index-change", "fsmonitor-watchman"] {
+    for hook in
+        ["post-checkout", "pre-commit", "reference-transaction", "post-index-change", "fsmonitor-watchman"]
+    {
         symlink(script, hooks.join(hook)).unwrap();
         let _ = std::fs::create_dir(repo.join(".git/hooks"));
         let _ = symlink(script, repo.join(".git/hooks").join(hook));
@@ -120,7 +135,10 @@ fn pipes_and_sockets_are_reported_and_never_opened() {
 
     assert!(Command::new("mkfifo").arg(w.join("dir/.gitignore")).status().unwrap().success());
     let error = worktree.checkpoint(CheckpointKind::After, "", &GO).unwrap_err();
-    assert!(matches!(&error, Error::UnsafeRules { path, .. } if path.as_bytes() == b"dir/.gitignore"), "{error}");
+    assert!(
+        matches!(&error, Error::UnsafeRules { path, .. } if path.as_bytes() == b"dir/.gitignore"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -254,7 +272,9 @@ fn a_repointed_worktree_is_refused_and_nothing_is_deleted() {
     let error = worktree.checkpoint(CheckpointKind::After, "", &GO).unwrap_err();
     assert!(matches!(error, Error::Tampered { .. }), "{error}");
     let error = worktree.remove(&GO).unwrap_err();
-    assert!(matches!(&error, Error::FinalCheckpoint { source, .. } if matches!(**source, Error::Tampered { .. })));
+    assert!(
+        matches!(&error, Error::FinalCheckpoint { source, .. } if matches!(**source, Error::Tampered { .. }))
+    );
     let report = ground.worktrees.sweep(&|_| false, &GO).unwrap();
     assert_eq!((report.worktrees.len(), report.failed.len()), (0, 1));
     assert!(worktree.path().join("work.txt").exists());

@@ -16,7 +16,8 @@ fn tasks_without_an_owner_are_saved_and_removed_sessions_stay() {
     let report = ground.worktrees.sweep(&|owner| owner.as_str() == "live", &GO).unwrap();
 
     assert_eq!(report.worktrees.len(), 1);
-    let Swept { owner, what: SweptHow::Removed { checkpoint: Some(checkpoint), kept: None }, .. } = &report.worktrees[0]
+    let Swept { owner, what: SweptHow::Removed { checkpoint: Some(checkpoint), kept: None }, .. } =
+        &report.worktrees[0]
     else {
         panic!("{report:?}")
     };
@@ -40,7 +41,7 @@ fn the_checkpoints_of_a_lost_state_directory_are_found_again() {
     let leftovers = worktrees.leftovers().unwrap();
     let [Leftover::Orphan { id: found, owner, .. }] = &leftovers[..] else { panic!("{leftovers:?}") };
     assert_eq!((found, owner.as_ref()), (worktree.id(), Some(&id("t"))));
-    assert_eq!(project.checkpoints_of(found).unwrap(), [checkpoint.clone()]);
+    assert_eq!(project.checkpoints_of(found).unwrap(), std::slice::from_ref(&checkpoint));
     worktrees.sweep(&|_| false, &GO).unwrap();
     assert_eq!(worktrees.leftovers().unwrap().len(), 1);
 
