@@ -65,6 +65,8 @@ pub struct Turn {
 enum Workspace {
     None,
     Preparing,
+    /// It could not be made; one of an earlier attempt may be there all the same.
+    Failed,
     Ready,
 }
 
@@ -139,7 +141,7 @@ impl Turn {
                 vec![Effect::BeginMessage]
             }
             (At::Preparing, On::WorkspaceFailed(failure)) => {
-                self.workspace = Workspace::None;
+                self.workspace = Workspace::Failed;
                 self.let_go(Verdict::end(Outcome::failed(failure)), Close::Kill)
             }
             (At::Preparing | At::Snapshotting, On::StopAccepted(why)) => {
@@ -229,7 +231,7 @@ impl Turn {
 
             (At::Settling | At::Requeueing, On::WorkspaceReady) => self.workspace_came_late(Workspace::Ready),
             (At::Settling | At::Requeueing, On::WorkspaceFailed(_)) => {
-                self.workspace_came_late(Workspace::None)
+                self.workspace_came_late(Workspace::Failed)
             }
             (At::Releasing, On::WorkspaceReady) if self.workspace == Workspace::Preparing => {
                 // It came too late to be used (SPEC S2).
@@ -237,10 +239,10 @@ impl Turn {
                 self.release(self.worktree_goes())
             }
             (At::Releasing, On::WorkspaceFailed(_)) if self.workspace == Workspace::Preparing => {
-                self.phase = At::Done;
-                vec![]
+                self.workspace = Workspace::Failed;
+                self.release(self.worktree_goes())
             }
-            (At::Releasing, On::WorkspaceReleased) if self.workspace == Workspace::Ready => {
+            (At::Releasing, On::WorkspaceReleased) if self.workspace != Workspace::Preparing => {
                 self.phase = At::Done;
                 vec![]
             }
@@ -604,7 +606,7 @@ impl Turn {
         self.plan.worktree = Some(how);
         self.phase = Phase::Releasing;
         match self.workspace {
-            Workspace::Ready => vec![Effect::ReleaseWorkspace(how)],
+            Workspace::Ready | Workspace::Failed => vec![Effect::ReleaseWorkspace(how)],
             Workspace::Preparing => vec![],
             Workspace::None => {
                 self.phase = Phase::Done;

@@ -4,6 +4,7 @@ use dispatch_core::{
     agent::{Answer, End, EndedHow, ToolStatus, Usage},
     ports::{Close, Release, WriteAnswer},
     profile::Stop,
+    task::TerminalReason,
     turn::{Effect, Effects, Event, Outcome, Timer, TurnPlan, Why},
 };
 
@@ -98,5 +99,20 @@ fn a_stop_that_wins_over_a_failed_diff_leaves_no_worktree() {
         let answers = answers.into_iter().map(Event::Settled);
         let last = to_settling.iter().cloned().chain(answers).map(|event| bench.feed(event)).last();
         assert_eq!(last, Some(vec![Effect::ReleaseWorkspace(how)]), "{:#?}", bench.log);
+    }
+}
+
+#[test]
+fn a_worktree_of_an_earlier_attempt_goes_even_if_it_could_not_be_found_again() {
+    let failed = || Event::WorkspaceFailed(failure(TerminalReason::NoWorktree));
+    let settled = || Event::Settled(WriteAnswer::Done);
+    for events in [
+        vec![failed(), settled()],
+        vec![Event::StopAccepted(Why::User), failed(), settled()],
+        vec![Event::StopAccepted(Why::User), settled(), failed()],
+    ] {
+        let mut bench = Bench::new(plan(&ONE_SHOT));
+        let last = events.into_iter().map(|event| bench.feed(event)).last();
+        assert_eq!(last, Some(vec![Effect::ReleaseWorkspace(Release::Remove)]), "{:#?}", bench.log);
     }
 }
