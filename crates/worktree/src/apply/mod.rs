@@ -1,6 +1,7 @@
 //! Applying a change to the user's checkout: a three-way merge, all or nothing, and never through git's index.
 
 mod checkout;
+mod hands;
 mod journal;
 mod merge;
 mod plan;

@@ -1,18 +1,14 @@
-//! Looking at every file of a checkout and turning what changed into a tree.
+//! The walk over a checkout, folder by folder.
 
-use std::collections::HashSet;
-use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use gix::ObjectId;
 use gix::bstr::{BStr, BString, ByteSlice};
-use gix::index::State;
-use gix::index::entry::{Flags, Mode, Stat};
-use gix::objs::tree::EntryKind;
+use gix::index::entry::{Mode, Stat};
 use rustix::fs::FileType;
 
+use super::Scan;
+use super::read::{ReadFile, is_storable, mode_of, nested_head, read_stable, to_git};
 use crate::checkpoint::{SkipReason, Skipped};
 use crate::error::{Error, Result};
 use crate::fsio;
@@ -26,170 +22,19 @@ const MAX_DEPTH: usize = 200;
 /// How often a file that changes while it is read is read again.
 const READ_ATTEMPTS: usize = 3;
 
-/// What to look at, and how.
-pub(crate) struct Scan<'a> {
-    /// The repository, with the checkout as its working directory.
-    pub(crate) repo: &'a gix::Repository,
-    pub(crate) checkout: &'a Path,
-    /// A folder of ours on the checkout's file system, to read its clock.
-    pub(crate) private: &'a Path,
-    pub(crate) max_file_bytes: u64,
-    /// Captured even where rules ignore them.
-    pub(crate) tracked: &'a HashSet<BString>,
-    pub(crate) cancel: &'a AtomicBool,
-}
-
-/// What was found.
-pub(crate) struct Scanned {
-    pub(crate) index: PrivateIndex,
-    pub(crate) skipped: Vec<Skipped>,
-    /// Whether `index` differs from what the scan began with.
-    pub(crate) news: bool,
-    /// Objects that this scan relies on and that no ref holds yet.
-    pub(crate) written: Vec<ObjectId>,
-}
-
-impl Scan<'_> {
-    /// Scans the checkout, starting from what is known of it.
-    pub(crate) fn run(&self, known: PrivateIndex) -> Result<Scanned> {
-        let as_of = index::clock_of(self.private)?;
-        let git = |e: gix::Error| self.git("read the rules of the worktree", e);
-        let rules = self
-            .repo
-            .excludes(
-                &known.entries,
-                None,
-                gix::worktree::stack::state::ignore::Source::WorktreeThenIdMappingIfNotSkipped,
-            )
-            .map_err(git)?
-            .detach();
-        let attributes = self
-            .repo
-            .attributes_only(
-                &known.entries,
-                gix::worktree::stack::state::attributes::Source::WorktreeThenIdMapping,
-            )
-            .map_err(git)?
-            .detach();
-        let filter = gix::filter::Pipeline::new(self.repo, attributes).map_err(git)?;
-        let seen = vec![Fate::Unseen; known.entries.entries().len()];
-        let mut walk = Walk {
-            scan: self,
-            known: &known,
-            rules,
-            filter,
-            seen,
-            added: Vec::new(),
-            skipped: Vec::new(),
-            written: Vec::new(),
-        };
-        let root = fsio::open_folder(self.checkout).map_err(|e| match e {
-            rustix::io::Errno::NOENT => Error::CheckoutMissing { path: self.checkout.to_owned() },
-            e => Error::io("open", self.checkout, e),
-        })?;
-        walk.check_rule_files(&root, BStr::new(""))?;
-        walk.folder(&root, &mut BString::default(), false, 0)?;
-        let Walk { seen, added, skipped, mut written, .. } = walk;
-        let (index, news) = self.conclude(known, &seen, &added, as_of, &mut written)?;
-        Ok(Scanned { index, skipped, news, written })
-    }
-
-    fn git(&self, doing: &'static str, source: gix::Error) -> Error {
-        Error::Git { doing, path: self.repo.common_dir().to_owned(), source: source.into() }
-    }
-
-    /// Builds the new index and tree from what became of the known entries and what is new.
-    fn conclude(
-        &self,
-        known: PrivateIndex,
-        seen: &[Fate],
-        added: &[Found],
-        as_of: gix::index::entry::stat::Time,
-        written: &mut Vec<ObjectId>,
-    ) -> Result<(PrivateIndex, bool)> {
-        let mut entries = State::new(self.repo.object_hash());
-        let mut edits = Vec::new();
-        let mut news = !added.is_empty();
-        for (entry, fate) in known.entries.entries().iter().zip(seen) {
-            let path = entry.path(&known.entries);
-            match fate {
-                Fate::Unseen => {
-                    news = true;
-                    edits.push((path, None));
-                }
-                Fate::Kept => {
-                    index::push(&mut entries, path, entry.id, entry.mode, entry.stat, entry.flags & UNTRACKED)
-                }
-                Fate::Found { id, mode, stat } => {
-                    news = true;
-                    index::push(&mut entries, path, *id, *mode, *stat, entry.flags & UNTRACKED);
-                    if (*id, *mode) != (entry.id, entry.mode) {
-                        edits.push((path, Some((*id, *mode))));
-                    }
-                }
-            }
-        }
-        for found in added {
-            let flags = if self.tracked.contains(&found.path) { Flags::empty() } else { UNTRACKED };
-            index::push(&mut entries, found.path.as_bstr(), found.id, found.mode, found.stat, flags);
-            edits.push((found.path.as_bstr(), Some((found.id, found.mode))));
-        }
-        if !added.is_empty() {
-            entries.sort_entries();
-        }
-        let tree = edit_tree(self.repo, known.tree, &edits).map_err(|e| self.git("write a tree", e))?;
-        if tree != known.tree {
-            written.push(tree);
-        }
-        Ok((PrivateIndex { tree, as_of, agent_index: known.agent_index, entries }, news))
-    }
-}
-
-/// Writes `tree` with some paths replaced or, with `None`, removed.
-pub(crate) fn edit_tree(
-    repo: &gix::Repository,
-    tree: ObjectId,
-    edits: &[(&BStr, Option<(ObjectId, Mode)>)],
-) -> gix::Result<ObjectId> {
-    if edits.is_empty() {
-        return Ok(tree);
-    }
-    let mut editor = repo.edit_tree(tree)?;
-    // Removals first: a file may have taken the place of a folder, or the other way round.
-    for (path, _) in edits.iter().filter(|(_, new)| new.is_none()) {
-        editor.remove(*path)?;
-    }
-    for (path, new) in edits {
-        if let Some((id, mode)) = new {
-            editor.upsert(*path, kind_of(*mode), *id)?;
-        }
-    }
-    Ok(editor.write()?.detach())
-}
-
-/// The tree entry kind for an index mode.
-pub(crate) fn kind_of(mode: Mode) -> EntryKind {
-    match mode {
-        Mode::FILE_EXECUTABLE => EntryKind::BlobExecutable,
-        Mode::SYMLINK => EntryKind::Link,
-        Mode::COMMIT => EntryKind::Commit,
-        _ => EntryKind::Blob,
-    }
-}
-
 /// What became of an entry of the known index.
 #[derive(Clone, Copy)]
-enum Fate {
+pub(super) enum Fate {
     Unseen,
     Kept,
     Found { id: ObjectId, mode: Mode, stat: Stat },
 }
 
-struct Found {
-    path: BString,
-    id: ObjectId,
-    mode: Mode,
-    stat: Stat,
+pub(super) struct Found {
+    pub(super) path: BString,
+    pub(super) id: ObjectId,
+    pub(super) mode: Mode,
+    pub(super) stat: Stat,
 }
 
 enum Captured {
@@ -198,20 +43,26 @@ enum Captured {
     Gone,
 }
 
-struct Walk<'a> {
-    scan: &'a Scan<'a>,
-    known: &'a PrivateIndex,
-    rules: gix::worktree::Stack,
-    filter: gix::filter::Pipeline<'a>,
-    seen: Vec<Fate>,
-    added: Vec<Found>,
-    skipped: Vec<Skipped>,
-    written: Vec<ObjectId>,
+pub(super) struct Walk<'a> {
+    pub(super) scan: &'a Scan<'a>,
+    pub(super) known: &'a PrivateIndex,
+    pub(super) rules: gix::worktree::Stack,
+    pub(super) filter: gix::filter::Pipeline<'a>,
+    pub(super) seen: Vec<Fate>,
+    pub(super) added: Vec<Found>,
+    pub(super) skipped: Vec<Skipped>,
+    pub(super) written: Vec<ObjectId>,
 }
 
 impl Walk<'_> {
     /// Visits everything in one folder; `path` is the folder's, empty for the root.
-    fn folder(&mut self, folder: &OwnedFd, path: &mut BString, ignored: bool, depth: usize) -> Result<()> {
+    pub(super) fn folder(
+        &mut self,
+        folder: &OwnedFd,
+        path: &mut BString,
+        ignored: bool,
+        depth: usize,
+    ) -> Result<()> {
         lock::check(self.scan.cancel)?;
         let Ok(names) = fsio::names(folder) else {
             self.unreadable_folder(path.as_bstr());
@@ -416,7 +267,7 @@ impl Walk<'_> {
     }
 
     /// Rule files are read by path, so anything that could hang or lead elsewhere is refused first.
-    fn check_rule_files(&self, folder: &OwnedFd, path: &BStr) -> Result<()> {
+    pub(super) fn check_rule_files(&self, folder: &OwnedFd, path: &BStr) -> Result<()> {
         for name in [".gitignore", ".gitattributes"] {
             let Ok(Some(stat)) = fsio::stat(folder, name.as_bytes()) else { continue };
             let safe = match fsio::file_type(&stat) {
@@ -468,95 +319,4 @@ impl Walk<'_> {
         }
         self.skipped.push(Skipped { path: path.into(), reason });
     }
-}
-
-/// Applies line end and encoding rules; `None` if the content stays as it is, also because they refuse it.
-pub(crate) fn to_git(
-    filter: &mut gix::filter::Pipeline<'_>,
-    bytes: &[u8],
-    path: &BStr,
-    entries: &State,
-) -> Option<Vec<u8>> {
-    use gix::filter::plumbing::pipeline::convert::ToGitOutcome;
-    match filter.convert_to_git(bytes, fsio::os_path(path), entries) {
-        Ok(ToGitOutcome::Buffer(converted)) => Some(converted.to_vec()),
-        Ok(ToGitOutcome::Unchanged(_) | ToGitOutcome::Process(_)) | Err(_) => None,
-    }
-}
-
-/// The outcome of reading a file once.
-pub(crate) enum ReadFile {
-    Bytes(Vec<u8>, rustix::fs::Stat),
-    Skip(SkipReason),
-    Changed,
-    Gone,
-}
-
-/// Reads a regular file whose state is the same before and after.
-pub(crate) fn read_stable(folder: &OwnedFd, name: &[u8], limit: u64) -> ReadFile {
-    use rustix::io::Errno;
-    let file = match fsio::open_file(folder, name) {
-        Ok(file) => file,
-        Err(Errno::NOENT) => return ReadFile::Gone,
-        Err(Errno::LOOP | Errno::NXIO) => return ReadFile::Changed,
-        Err(_) => return ReadFile::Skip(SkipReason::Unreadable),
-    };
-    let Ok(before) = rustix::fs::fstat(&file) else { return ReadFile::Skip(SkipReason::Unreadable) };
-    if fsio::file_type(&before) != FileType::RegularFile {
-        return ReadFile::Changed;
-    }
-    let size = before.st_size as u64;
-    if size > limit {
-        return ReadFile::Skip(SkipReason::TooBig { bytes: size });
-    }
-    let mut bytes = Vec::with_capacity(size as usize);
-    if (&file).take(limit + 1).read_to_end(&mut bytes).is_err() {
-        return ReadFile::Skip(SkipReason::Unreadable);
-    }
-    let Ok(after) = rustix::fs::fstat(&file) else { return ReadFile::Skip(SkipReason::Unreadable) };
-    let same = index::same_file(&index::stat_of(&before), &index::stat_of(&after));
-    if same && bytes.len() as u64 == size { ReadFile::Bytes(bytes, after) } else { ReadFile::Changed }
-}
-
-/// How git sees the file; only the owner's execute bit counts.
-pub(crate) fn mode_of(stat: &rustix::fs::Stat) -> Mode {
-    match fsio::file_type(stat) {
-        FileType::Symlink => Mode::SYMLINK,
-        _ if stat.st_mode & 0o100 != 0 => Mode::FILE_EXECUTABLE,
-        _ => Mode::FILE,
-    }
-}
-
-/// Names that git refuses to hold, because some file system takes them for `.git`.
-fn is_storable(name: &[u8], mode: Mode) -> bool {
-    let options = gix::validate::path::component::Options {
-        protect_windows: false,
-        protect_hfs: false,
-        protect_ntfs: true,
-    };
-    let mode = (mode == Mode::SYMLINK).then_some(gix::validate::path::component::Mode::Symlink);
-    gix::validate::path::component(name.as_bstr(), mode, options).is_ok()
-}
-
-/// If the folder is a repository of its own: what its `HEAD` says, empty if that cannot be read.
-fn nested_head(folder: &OwnedFd) -> Option<String> {
-    let dot_git = fsio::stat(folder, b".git").ok()??;
-    match fsio::file_type(&dot_git) {
-        FileType::RegularFile => {
-            let text = read_small(folder, b".git")?;
-            text.starts_with("gitdir:").then(|| text.trim_end().to_owned())
-        }
-        FileType::Directory => {
-            let git = fsio::open_subfolder(folder, b".git").ok()?;
-            fsio::stat(&git, b"HEAD").ok()??;
-            Some(read_small(&git, b"HEAD").unwrap_or_default().trim_end().to_owned())
-        }
-        _ => None,
-    }
-}
-
-fn read_small(folder: &OwnedFd, name: &[u8]) -> Option<String> {
-    let mut bytes = Vec::new();
-    fsio::open_file(folder, name).ok()?.take(4096).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
