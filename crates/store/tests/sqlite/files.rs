@@ -9,7 +9,7 @@ use std::{
 
 use dispatch_core::{
     ids::NodeId,
-    ports::{NodeInfo, Store},
+    ports::{Class, NewProject, NodeInfo, Records, RecordsError, Store},
 };
 use store::{OpenError, SqliteStore};
 
@@ -177,4 +177,22 @@ async fn lock_files_go_with_their_nodes() {
     assert_eq!(left, [format!("{}.lock", node(1).id), "notes.txt".into()]);
     store.leave(&lease).await.unwrap();
     assert_eq!(count(), 1);
+}
+
+/// Takes as long as a write waits for another process: five seconds.
+#[tokio::test]
+async fn a_process_that_keeps_the_write_lock_is_worth_another_try() {
+    let subject = SqliteSubject::fresh();
+    let store = SqliteStore::open(&subject.data_dir()).unwrap();
+    let new = || NewProject { name: "p".into(), path: None };
+    let raw = subject.raw();
+    raw.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(store.projects().await.unwrap(), [], "nobody waits to read");
+    let RecordsError::Store(busy) = store.ensure_project(new()).await.unwrap_err() else {
+        panic!("it is the store's fault")
+    };
+    assert_eq!(busy.class(), Class::Retry, "{busy}");
+    raw.execute_batch("COMMIT").unwrap();
+    let made = store.ensure_project(new()).await.unwrap();
+    assert_eq!(store.projects().await.unwrap(), [made]);
 }
