@@ -15,11 +15,8 @@ use crate::error::Result;
 use crate::ids::{AppliedId, WorktreeId};
 use crate::project::Project;
 
-/// How often to try a ref that another process has locked for a moment (`git pack-refs`, `git gc`).
+/// How often to try to create a ref while `git pack-refs` or `git gc` are at work.
 const ATTEMPTS: u32 = 20;
-
-/// See [`remove_stale_lock`].
-const STALE: std::time::Duration = std::time::Duration::from_secs(60);
 
 pub(crate) const ALL: &str = "refs/boocoder/";
 
@@ -39,7 +36,8 @@ pub(crate) fn applied(id: &AppliedId, which: &str) -> String {
     format!("refs/boocoder/applied/{id}/{which}")
 }
 
-/// Creates a ref. False if there is one with another target already.
+/// Creates a ref of a worktree, whose lock the caller holds, or one with a random name. False if there is one
+/// with another target already.
 pub(crate) fn create(
     project: &Project,
     repo: &gix::Repository,
@@ -62,11 +60,8 @@ pub(crate) fn create(
             Err(error) => match read(project, repo, name)? {
                 Some(found) => return Ok(found == target),
                 None if attempt == ATTEMPTS => return Err(project.git_error("create a ref", error)),
-                None if attempt + 1 == ATTEMPTS => {
-                    remove_stale_lock(project, name)?;
-                    attempt += 1;
-                }
                 None => {
+                    remove_stale_lock(project, name)?;
                     std::thread::sleep(std::time::Duration::from_millis(u64::from(attempt)));
                     attempt += 1;
                 }
@@ -75,15 +70,11 @@ pub(crate) fn create(
     }
 }
 
-/// A process that was killed while it wrote a ref of ours leaves git's lock file for ever. Nobody needs a
-/// minute for one ref, so an older lock belongs to nobody.
+/// A process that was killed while it wrote a ref of ours leaves git's lock file for ever. The ref does not exist
+/// yet, so no git command has a reason to lock it, and whoever creates one of a worktree's refs holds the
+/// worktree's lock: it belongs to nobody.
 fn remove_stale_lock(project: &Project, name: &str) -> Result<()> {
-    let path = crate::fsio::with_suffix(&project.common_dir().join(name), ".lock");
-    let age = std::fs::symlink_metadata(&path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-    match age {
-        Some(age) if age > STALE => crate::fsio::remove_file(&path),
-        _ => Ok(()),
-    }
+    crate::fsio::remove_file(&crate::fsio::with_suffix(&project.common_dir().join(name), ".lock"))
 }
 
 /// What a ref leads to, if it exists.

@@ -77,3 +77,14 @@ fn a_project_that_is_gone_does_not_stop_the_sweep() {
     let report = ground.worktrees.sweep(&|_| false, &GO).unwrap();
     assert_eq!((report.worktrees.len(), report.failed.len()), (1, 1));
 }
+
+#[test]
+fn a_lock_that_a_killed_process_left_on_a_ref_blocks_nothing() {
+    let ground = Ground::new();
+    let worktree = ground.task("t");
+    let refs = ground.repo.join(".git/refs/boocoder").join(worktree.id().as_str());
+    std::fs::create_dir_all(refs.join("cp")).unwrap();
+    std::fs::write(refs.join("cp/00000001.lock"), "").unwrap();
+    assert_eq!(snap(&worktree).sequence, 1);
+    assert!(!refs.join("cp/00000001.lock").exists());
+}
