@@ -1,0 +1,85 @@
+//! `boocoder doctor`.
+
+use dispatch_core::{
+    ports::{Agents, TaskFilter},
+    routing::AgentFacts,
+    task::TaskState,
+};
+
+use crate::{
+    cli::Globals,
+    exit::{Code, Error},
+    show::table::short,
+    tidy,
+    wire::App,
+};
+use worktree::Leftover;
+
+/// Says what is missing and how to install it, and what earlier runs left over. Changes nothing.
+pub async fn run(globals: &Globals) -> Result<Code, Error> {
+    let app = App::open(globals)?;
+    println!("data directory   {}", app.data_dir.display());
+    match app.require_repository() {
+        Ok(path) => println!("repository       {}", path.display()),
+        Err(error) => println!("repository       none: {error}"),
+    }
+    app.remark();
+    println!("\nagents");
+    let agents = app.agents();
+    for entry in app.registry.entries() {
+        match agents.facts(&entry.name) {
+            AgentFacts::Installed { .. } => println!("  {:18} installed", entry.name),
+            AgentFacts::NotInstalled { hint } | AgentFacts::Unknown { hint } => {
+                println!("  {:18} missing: {hint}", entry.name);
+            }
+        }
+    }
+    println!("\nleft over");
+    let found = leftovers(&app).await?;
+    if found.is_empty() {
+        println!("  nothing");
+    }
+    found.iter().for_each(|line| println!("  {line}"));
+    if !found.is_empty() {
+        println!("the next `boocoder run` in any project tidies up what no live dispatcher needs");
+    }
+    Ok(Code::Completed)
+}
+
+async fn leftovers(app: &App) -> Result<Vec<String>, Error> {
+    let tag = tidy::data_tag(&app.data_dir)?;
+    let mut found: Vec<_> = tidy::orphans(&app.data_dir, &tag)
+        .into_iter()
+        .map(|left| format!("process {} of {}", left.pid, left.tag))
+        .collect();
+    let running = TaskFilter { state: Some(TaskState::Running), ..TaskFilter::default() };
+    for task in app.records.tasks(&running).await? {
+        found.push(format!("task {} is running, or its dispatcher is gone", short(task.id)));
+    }
+    let worktrees = app.worktrees.leftovers().map_err(|error| Error::failed(error.to_string()))?;
+    found.extend(worktrees.iter().map(describe));
+    Ok(found)
+}
+
+fn describe(left: &Leftover) -> String {
+    match left {
+        Leftover::HalfMade { owner, path } => format!("a half-made worktree of {owner}: {}", path.display()),
+        Leftover::HalfRemoved { owner, path } => {
+            format!("a half-removed worktree of {owner}: {}", path.display())
+        }
+        Leftover::HalfRestored { owner, path } => {
+            format!("a half-restored worktree of {owner}: {}", path.display())
+        }
+        Leftover::CheckoutMissing { owner, path, .. } => {
+            format!("the worktree of {owner} is gone: {}", path.display())
+        }
+        Leftover::HalfApplied { checkout } => format!("a half-applied change in {}", checkout.display()),
+        Leftover::Kept { path } => format!("kept, as no checkpoint holds all of it: {}", path.display()),
+        Leftover::Trash { path } => format!("removed, but not deleted yet: {}", path.display()),
+        Leftover::Orphan { id, admin, .. } => {
+            format!("a worktree {id} that is not known here: {}", admin.display())
+        }
+        Leftover::Unreadable { path, why } => format!("{}: {why}", path.display()),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,28 @@
+//! What the commands do.
+
+mod agents;
+mod change;
+mod checkpoint;
+mod doctor;
+mod run;
+mod task;
+mod trust;
+
+use crate::{
+    cli::{Cli, Command},
+    exit::{Code, Error},
+};
+
+/// Does what the command line asks for.
+pub async fn dispatch(Cli { globals, command }: Cli) -> Result<Code, Error> {
+    match command {
+        Command::Run(args) => run::run(&globals, args).await,
+        Command::Task(command) => task::run(&globals, command).await,
+        Command::Change(command) => change::run(&globals, command).await,
+        Command::Checkpoint(command) => checkpoint::run(&globals, command).await,
+        Command::Agents => agents::run(&globals).await,
+        Command::Doctor => doctor::run(&globals).await,
+        Command::Trust => trust::run(&globals),
+        Command::DemoAgent { .. } => Err(Error::usage("the demo agent runs without the dispatcher")),
+    }
+}

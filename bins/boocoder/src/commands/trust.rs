@@ -1,0 +1,24 @@
+//! `boocoder trust`.
+
+use std::fs;
+
+use crate::{
+    cli::Globals,
+    exit::{Code, Error},
+    trust,
+    wire::App,
+};
+
+/// Trusts the repository's own configuration as it stands now.
+pub fn run(globals: &Globals) -> Result<Code, Error> {
+    let app = App::open(globals)?;
+    let repository = app.require_repository()?;
+    let path = repository.join(trust::FILE);
+    let content = fs::read(&path).map_err(|error| {
+        Error::usage(format!("{} cannot be read: {error}; there is nothing to trust", path.display()))
+    })?;
+    trust::trust(&app.data_dir, &repository, &content)
+        .map_err(|error| Error::start(format!("the data directory {}: {error}", app.data_dir.display())))?;
+    println!("trusted as it stands now: {}", path.display());
+    Ok(Code::Completed)
+}

@@ -1,0 +1,217 @@
+//! Configuration: the user's file, the repository's (filtered), the environment; later ones win.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use backends::registry::UserAgent;
+use config::{Config as Sources, Environment, File, FileFormat, Map, Value};
+use dispatch_core::{profile::TurnLimits, task::PermissionPolicy};
+use serde::Deserialize;
+
+use crate::{cli::Globals, exit::Error, trust};
+
+/// The keys that an untrusted repository's file may set: nothing that runs, allows or moves anything.
+const HARMLESS: [&str; 4] = ["model", "mode", "thinking", "limits"];
+
+/// Environment variables of ours that are no configuration keys.
+const NOT_KEYS: [&str; 4] = ["BOOCODER_CONFIG", "BOOCODER_LOG", "BOOCODER_TOOLS", "BOOCODER_RUN"];
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The agent to use where none is named.
+    pub agent: Option<String>,
+    /// The model to use where none is named.
+    pub model: Option<String>,
+    /// The mode to use where none is named.
+    pub mode: Option<String>,
+    /// The thinking option to use where none is named.
+    pub thinking: Option<String>,
+    /// How permission requests are answered where neither `--allow` nor `--deny` is given.
+    pub permissions: Option<PermissionPolicy>,
+    /// Where everything is kept.
+    pub data_dir: Option<PathBuf>,
+    /// The limits of a turn.
+    pub limits: Limits,
+    /// Agents of the user's own, and changes to the known ones.
+    pub agents: BTreeMap<String, UserAgent>,
+}
+
+/// The limits of a turn; what is absent keeps its default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Seconds without an update before a turn counts as stalled.
+    pub silence_s: Option<u64>,
+    /// The same while a tool call is open.
+    pub tool_silence_s: Option<u64>,
+    /// Seconds that a permission request waits for an answer.
+    pub permission_s: Option<u64>,
+    /// Seconds that an agent may take to get ready.
+    pub start_s: Option<u64>,
+    /// Seconds that computing a change may take.
+    pub diff_s: Option<u64>,
+    /// Seconds that an agent is given to obey a Stop.
+    pub stop_grace_s: Option<u64>,
+    /// The most bytes that a turn stores.
+    pub output_bytes: Option<u64>,
+}
+
+impl Limits {
+    /// The limits as the turn machine takes them.
+    pub fn turn(&self) -> TurnLimits {
+        let defaults = TurnLimits::default();
+        let or = |given: Option<u64>, default| given.map_or(default, Duration::from_secs);
+        TurnLimits {
+            silence: or(self.silence_s, defaults.silence),
+            tool_silence: or(self.tool_silence_s, defaults.tool_silence),
+            permission: or(self.permission_s, defaults.permission),
+            start: or(self.start_s, defaults.start),
+            collect: or(self.diff_s, defaults.collect),
+            output_bytes: self.output_bytes.unwrap_or(defaults.output_bytes),
+            ..defaults
+        }
+    }
+}
+
+/// Configuration with where it led.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// What a person should hear about it.
+    pub remarks: Vec<String>,
+}
+
+/// Reads the configuration that holds in `repository`.
+pub fn load(globals: &Globals, repository: Option<&Path>) -> Result<Loaded, Error> {
+    let user = user_file(globals)?;
+    let of_user = build(user.iter().map(|(path, text)| (path.as_path(), text.as_str())))?;
+    let data_dir = data_dir(globals, of_user.data_dir.clone())?;
+    let mut remarks = Vec::new();
+    let own = match repository {
+        Some(repository) => own_file(repository, &data_dir, &mut remarks)?,
+        None => None,
+    };
+    let files = user.iter().map(|(path, text)| Source::Text(path, text)).chain(own.map(Source::Values));
+    Ok(Loaded { config: build_from(files)?, data_dir, remarks })
+}
+
+enum Source<'a> {
+    Text(&'a Path, &'a str),
+    Values(Map<String, Value>),
+}
+
+fn build<'a>(files: impl Iterator<Item = (&'a Path, &'a str)>) -> Result<Config, Error> {
+    build_from(files.map(|(path, text)| Source::Text(path, text)))
+}
+
+fn build_from<'a>(sources: impl Iterator<Item = Source<'a>>) -> Result<Config, Error> {
+    let mut builder = Sources::builder();
+    for source in sources {
+        builder = match source {
+            Source::Text(path, text) => {
+                // Parsed by itself first, so that an error names its file.
+                values(path, text)?;
+                builder.add_source(File::from_str(text, FileFormat::Toml))
+            }
+            Source::Values(values) => {
+                let mut layer = Sources::builder();
+                for (key, value) in values {
+                    layer = layer.set_override(key, value).map_err(wrong)?;
+                }
+                builder.add_source(layer.build().map_err(wrong)?)
+            }
+        };
+    }
+    let keys = std::env::vars().filter(|(name, _)| !NOT_KEYS.contains(&name.as_str())).collect();
+    let environment = Environment::with_prefix("BOOCODER")
+        .prefix_separator("_")
+        .separator("__")
+        .try_parsing(true)
+        .source(Some(keys));
+    builder.add_source(environment).build().and_then(Sources::try_deserialize).map_err(wrong)
+}
+
+fn wrong(error: config::ConfigError) -> Error {
+    Error::usage(format!("the configuration is wrong: {error}"))
+}
+
+fn values(path: &Path, text: &str) -> Result<Map<String, Value>, Error> {
+    let parsed = Sources::builder().add_source(File::from_str(text, FileFormat::Toml)).build();
+    parsed
+        .and_then(Sources::try_deserialize)
+        .map_err(|error| Error::usage(format!("{} is wrong: {error}", path.display())))
+}
+
+/// The user's file: the one named, which must be there, or the one in the configuration folder.
+fn user_file(globals: &Globals) -> Result<Option<(PathBuf, String)>, Error> {
+    if let Some(path) = &globals.config {
+        let text = fs::read_to_string(path)
+            .map_err(|error| Error::usage(format!("{} cannot be read: {error}", path.display())))?;
+        return Ok(Some((path.clone(), text)));
+    }
+    match home("XDG_CONFIG_HOME", ".config") {
+        Some(folder) => read_if_there(&folder.join("boocoder").join(trust::FILE)),
+        None => Ok(None),
+    }
+}
+
+fn read_if_there(path: &Path) -> Result<Option<(PathBuf, String)>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some((path.to_owned(), text))),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(Error::usage(format!("{} cannot be read: {error}", path.display()))),
+    }
+}
+
+/// The repository's own file: all of it when it is trusted, else what cannot run anything.
+fn own_file(
+    repository: &Path,
+    data_dir: &Path,
+    remarks: &mut Vec<String>,
+) -> Result<Option<Map<String, Value>>, Error> {
+    let Some((path, text)) = read_if_there(&repository.join(trust::FILE))? else { return Ok(None) };
+    let mut values = values(&path, &text)?;
+    // Where everything is kept was decided before this file was looked at.
+    values.remove("data_dir");
+    if !trust::is_trusted(data_dir, repository, text.as_bytes()) {
+        let ignored: Vec<_> =
+            values.keys().filter(|key| !HARMLESS.contains(&key.as_str())).cloned().collect();
+        values.retain(|key, _| HARMLESS.contains(&key.as_str()));
+        if !ignored.is_empty() {
+            remarks.push(format!(
+                "{} is not trusted: {} ignored; look at the file, then say `boocoder trust`",
+                path.display(),
+                ignored.join(", ")
+            ));
+        }
+    }
+    Ok(Some(values))
+}
+
+fn data_dir(globals: &Globals, configured: Option<PathBuf>) -> Result<PathBuf, Error> {
+    let chosen = globals.data_dir.clone().or(configured);
+    let folder = match chosen {
+        Some(folder) => folder,
+        None => home("XDG_DATA_HOME", ".local/share")
+            .map(|folder| folder.join("boocoder"))
+            .ok_or_else(|| Error::usage("neither HOME nor XDG_DATA_HOME is set: say --data-dir"))?,
+    };
+    std::path::absolute(&folder)
+        .map_err(|error| Error::usage(format!("--data-dir {}: {error}", folder.display())))
+}
+
+fn home(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    set(variable).or_else(|| set("HOME").map(|home| home.join(below_home)))
+}

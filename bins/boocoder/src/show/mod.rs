@@ -1,0 +1,6 @@
+//! What a person sees.
+
+pub mod log;
+pub mod stream;
+pub mod table;
+pub mod text;

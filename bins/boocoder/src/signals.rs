@@ -1,0 +1,54 @@
+//! Signals from whoever started us.
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
+
+use crate::exit::Error;
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM, or the terminal is gone.
+    Terminate,
+}
+
+/// The signals that end a run, from the moment this is made.
+pub struct Signals(mpsc::UnboundedReceiver<Ask>);
+
+impl Signals {
+    /// Takes the signals over.
+    pub fn take() -> Result<Self, Error> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let kinds = [
+            (SignalKind::interrupt(), Ask::Interrupt),
+            (SignalKind::terminate(), Ask::Terminate),
+            (SignalKind::hangup(), Ask::Terminate),
+        ];
+        for (kind, ask) in kinds {
+            let stream =
+                signal(kind).map_err(|error| Error::start(format!("signals cannot be handled: {error}")))?;
+            tokio::spawn(forward(stream, ask, sender.clone()));
+        }
+        Ok(Self(receiver))
+    }
+
+    /// The next signal. Cancel-safe.
+    pub async fn next(&mut self) -> Ask {
+        match self.0.recv().await {
+            Some(ask) => ask,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn forward(mut stream: Signal, ask: Ask, sender: mpsc::UnboundedSender<Ask>) {
+    while stream.recv().await.is_some() {
+        if sender.send(ask).is_err() {
+            return;
+        }
+    }
+}

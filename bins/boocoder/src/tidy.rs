@@ -1,0 +1,145 @@
+//! Tidying up after dispatchers that are gone: their processes and their tasks' worktrees.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use backends::process::{self, Leftover, RunTag};
+use dispatch_core::{
+    change::CheckpointKind,
+    ids::{NodeId, TaskId},
+    ports::{NewCheckpoint, Records, RecordsError, Store},
+    task::{TaskState, TerminalReason, TurnKey},
+};
+use tokio::task::JoinHandle;
+use worktree::{
+    Checkpoint, OwnerId, SweepFailure, SweptHow, Worktrees,
+    dispatch::{self, with_advice},
+};
+
+use crate::{exit::Error, wire::App};
+
+/// What tags the processes of every node that uses this data directory: the folder itself, whatever it is called.
+pub fn data_tag(data_dir: &Path) -> Result<String, Error> {
+    let folder = fs::metadata(data_dir)
+        .map_err(|error| Error::start(format!("the data directory {}: {error}", data_dir.display())))?;
+    Ok(format!("{:x}-{:x}", folder.dev(), folder.ino()))
+}
+
+/// Processes of nodes of this data directory that are gone.
+pub fn orphans(data_dir: &Path, data_tag: &str) -> Vec<Leftover> {
+    let Ok(tag) = RunTag::new(data_tag) else { return Vec::new() };
+    let mut left = process::leftovers(&tag);
+    left.retain(|left| node_of(&left.tag).is_some_and(|node| !is_live(data_dir, node)));
+    left
+}
+
+fn node_of(tag: &str) -> Option<NodeId> {
+    tag.split('/').nth(1)?.parse().ok()
+}
+
+/// A node holds its lock file from before its first process until after its last one, and recovery, which
+/// comes before this, removes those of dead nodes.
+fn is_live(data_dir: &Path, node: NodeId) -> bool {
+    data_dir.join("nodes").join(format!("{node}.lock")).exists()
+}
+
+/// Tidying that goes on beside a run, so that the run need not wait for it.
+pub struct Tidying(JoinHandle<()>);
+
+impl Tidying {
+    /// Begins after recovery.
+    pub fn begin(app: &App, data_tag: String) -> Self {
+        let (data_dir, worktrees) = (app.data_dir.clone(), app.worktrees.clone());
+        let (records, store) = (Arc::clone(&app.records), Arc::clone(&app.store));
+        let runtime = tokio::runtime::Handle::current();
+        Self(tokio::task::spawn_blocking(move || {
+            end_orphans(&data_dir, &data_tag);
+            let live = |owner: &OwnerId| runtime.block_on(is_owner_live(&*records, owner));
+            for (owner, checkpoint) in sweep(&worktrees, &live) {
+                runtime.block_on(record_final(&*records, &*store, &owner, &checkpoint));
+            }
+        }))
+    }
+
+    /// Waits for its end.
+    pub async fn end(self) {
+        if let Err(error) = self.0.await {
+            tracing::error!(%error, "tidying up failed");
+        }
+    }
+}
+
+fn end_orphans(data_dir: &Path, data_tag: &str) {
+    let mut tags: Vec<_> = orphans(data_dir, data_tag).into_iter().map(|left| left.tag).collect();
+    tags.sort();
+    tags.dedup();
+    for tag in tags.iter().filter_map(|tag| RunTag::new(tag.as_str()).ok()) {
+        let swept = process::sweep(&tag);
+        tracing::warn!(%tag, gone = swept.gone.len(), remaining = swept.remaining.len(), "ended orphans");
+    }
+}
+
+/// Sweeps the worktrees; returns the final checkpoints of those that were removed.
+fn sweep(worktrees: &Worktrees, live: &dyn Fn(&OwnerId) -> bool) -> Vec<(OwnerId, Checkpoint)> {
+    let report = match worktrees.sweep(live, &AtomicBool::new(false)) {
+        Ok(report) => report,
+        Err(error) => {
+            tracing::warn!(error = with_advice(&error), "the worktrees could not be swept");
+            return Vec::new();
+        }
+    };
+    for SweepFailure { path, error } in &report.failed {
+        tracing::warn!(path = %path.display(), error = with_advice(error), "a worktree could not be swept");
+    }
+    let removed = report.worktrees.into_iter().filter_map(|swept| {
+        tracing::warn!(owner = %swept.owner, path = %swept.path.display(), "swept a worktree");
+        match swept.what {
+            SweptHow::Removed { checkpoint: Some(checkpoint), .. } => Some((swept.owner, *checkpoint)),
+            _ => None,
+        }
+    });
+    removed.collect()
+}
+
+/// Records the last checkpoint of a task whose dispatcher could not, so that it can be found by its task.
+async fn record_final(records: &dyn Records, store: &dyn Store, owner: &OwnerId, checkpoint: &Checkpoint) {
+    let Some(id) = task_of(owner) else { return };
+    let recorded = async {
+        let task = records.task(id).await?;
+        let Some(epoch) = task.epoch else { return Ok(()) };
+        let key = TurnKey { task: task.id, session: task.session, chat: task.chat, epoch };
+        let last = NewCheckpoint {
+            kind: CheckpointKind::Final,
+            message: task.assistant_message,
+            worktree: checkpoint.worktree.to_string(),
+            snapshot: dispatch::snapshot(checkpoint),
+        };
+        store.record_checkpoint(&key, last).await?;
+        Ok::<_, RecordsError>(())
+    };
+    if let Err(error) = recorded.await {
+        tracing::warn!(%owner, %error, "the final checkpoint is not recorded");
+    }
+}
+
+fn task_of(owner: &OwnerId) -> Option<TaskId> {
+    owner.as_str().strip_prefix("task-")?.parse().ok()
+}
+
+/// Whether somebody still needs an owner's worktree: its task is waiting or running, or could not be
+/// compared with its base, so that its worktree holds what no change does. When in doubt, yes.
+pub async fn is_owner_live(records: &dyn Records, owner: &OwnerId) -> bool {
+    let Some(task) = task_of(owner) else { return true };
+    match records.task(task).await {
+        Ok(task) => {
+            matches!(task.state, TaskState::Pending | TaskState::Running)
+                || task.reason == Some(TerminalReason::DiffFailed)
+        }
+        Err(RecordsError::NotFound { .. }) => false,
+        Err(_) => true,
+    }
+}

@@ -1,0 +1,408 @@
+//! The product as a user has it: the real binary, a home, a data directory and a repository of its own.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs,
+    io::{BufRead, BufReader, Read},
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a test waits for something that must come. Generous, as two busy cores are slow.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary under test, beside the test's own program.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own file");
+    let folder = test.ancestors().nth(2).expect("tests lie two folders below the profile's");
+    let binary = folder.join("boocoder");
+    assert!(binary.is_file(), "{} is missing: `cargo build --workspace --bins`, or `cargo xtask test`", binary.display());
+    binary
+}
+
+/// A machine with nothing but a home, a data directory and one repository.
+pub struct Machine {
+    root: TempDir,
+    repository: PathBuf,
+    variables: BTreeMap<String, String>,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Machine {
+    /// A machine whose repository has two files and one commit.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_repository_named("repository")
+    }
+
+    /// The same, with the repository in a folder of this name.
+    #[must_use]
+    pub fn with_repository_named(name: impl AsRef<OsStr>) -> Self {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let repository = root.path().join(name.as_ref());
+        fs::create_dir(root.path().join("home")).expect("a home");
+        fs::create_dir(&repository).expect("a repository's folder");
+        let machine = Self { root, repository, variables: BTreeMap::new() };
+        machine.git(["init", "--quiet", "--initial-branch=main"]);
+        machine.write("README.md", "# A repository\n");
+        machine.write("src/lib.rs", "pub fn one() -> u32 {\n    1\n}\n");
+        machine.git(["add", "--all"]);
+        machine.git(["commit", "--quiet", "--message", "begin"]);
+        machine
+    }
+
+    /// Sets an environment variable for everything that runs from now on.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) -> &mut Self {
+        self.variables.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The folder that holds everything.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The user's repository.
+    #[must_use]
+    pub fn repository(&self) -> &Path {
+        &self.repository
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.root.path().join("data")
+    }
+
+    /// Writes a file of the repository's checkout.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.repository.join(path);
+        fs::create_dir_all(path.parent().expect("a file has a folder")).expect("its folder");
+        fs::write(path, content).expect("a file");
+    }
+
+    /// Reads a file of the repository's checkout; `None` when it is not there.
+    #[must_use]
+    pub fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.repository.join(path)).ok()
+    }
+
+    /// Runs git in the repository; returns what it printed.
+    ///
+    /// # Panics
+    /// When git fails.
+    pub fn git<const N: usize>(&self, args: [&str; N]) -> String {
+        let mut command = Command::new("git");
+        self.clean(&mut command);
+        command.args(["-c", "user.name=Test", "-c", "user.email=test@example.org"]).args(args);
+        let output = command.output().expect("git is installed: apt-get install git");
+        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// boocoder with these arguments, in the repository, not started yet.
+    #[must_use]
+    pub fn boocoder<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Command {
+        let mut command = Command::new(binary());
+        self.clean(&mut command);
+        command.args(args).env("BOOCODER_DATA_DIR", self.data_dir()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs boocoder to its end.
+    #[must_use]
+    pub fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Finished {
+        Live::start(self.boocoder(args)).finish()
+    }
+
+    /// Starts boocoder and leaves it running.
+    #[must_use]
+    pub fn start<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Live {
+        Live::start(self.boocoder(args))
+    }
+
+    fn clean(&self, command: &mut Command) {
+        command.env_clear().current_dir(&self.repository);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env("PATH", path).env("HOME", self.root.path().join("home")).env("NO_COLOR", "1");
+        command.envs(&self.variables);
+    }
+
+    /// Every file of the user's repository that boocoder must not touch, with its mode and content: the
+    /// checkout, and of `.git` all but objects, our own refs and the registrations of worktrees.
+    #[must_use]
+    pub fn fingerprint(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+        let mut files = BTreeMap::new();
+        collect(&self.repository, &self.repository, &mut files);
+        files
+    }
+
+    /// What is left of worktrees: their folders in the data directory and their registrations in the repository.
+    #[must_use]
+    pub fn worktrees(&self) -> Vec<PathBuf> {
+        let mut found = entries(&self.repository.join(".git/worktrees"));
+        for project in entries(&self.data_dir().join("worktrees/w")) {
+            found.extend(entries(&project));
+        }
+        found
+    }
+
+    /// The lock files of nodes.
+    #[must_use]
+    pub fn node_locks(&self) -> Vec<PathBuf> {
+        entries(&self.data_dir().join("nodes"))
+    }
+
+    /// Processes that work below this machine's folder or run with its home, the test's own aside.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let root = self.root.path().as_os_str().as_encoded_bytes();
+        let numbers = entries(Path::new("/proc")).into_iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok());
+        numbers.filter(|pid: &u32| *pid != std::process::id() && belongs(*pid, root)).collect()
+    }
+
+    /// Waits until none of this machine's processes is left.
+    ///
+    /// # Errors
+    /// The processes that are still there after `patience`.
+    pub fn wait_for_no_process(&self, patience: Duration) -> Result<(), Vec<u32>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = self.processes();
+            if left.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(left);
+            }
+            // The kernel tells nobody when processes that are not ours end.
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn belongs(pid: u32, root: &[u8]) -> bool {
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    let is_zombie = fs::read_to_string(proc.join("stat"))
+        .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')));
+    let below = |path: &str| {
+        fs::read_link(proc.join(path)).is_ok_and(|path| path.as_os_str().as_encoded_bytes().starts_with(root))
+    };
+    let names = |path: &str| {
+        fs::read(proc.join(path)).is_ok_and(|bytes| bytes.windows(root.len()).any(|window| window == root))
+    };
+    !is_zombie && (below("cwd") || names("environ") || names("cmdline"))
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.flatten().map(|entry| entry.path()).collect()
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
+    for path in entries(folder) {
+        let name = path.strip_prefix(root).expect("below the root").to_owned();
+        let ours = [".git/objects", ".git/worktrees", ".git/refs/boocoder"];
+        if ours.iter().any(|ours| name.as_path() == Path::new(ours)) {
+            continue;
+        }
+        let meta = fs::symlink_metadata(&path).expect("a file that was listed");
+        if meta.is_dir() {
+            collect(root, &path, files);
+        } else if meta.is_symlink() {
+            let target = fs::read_link(&path).expect("a link");
+            files.insert(name, (0, target.into_os_string().into_encoded_bytes()));
+        } else {
+            files.insert(name, (meta.permissions().mode(), fs::read(&path).expect("a file")));
+        }
+    }
+}
+
+/// A boocoder that runs.
+pub struct Live {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    stderr: JoinHandle<String>,
+}
+
+impl Live {
+    /// Starts a command and reads what it prints.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("boocoder starts");
+        let stdout = BufReader::new(child.stdout.take().expect("its stdout"));
+        let mut stderr = child.stderr.take().expect("its stderr");
+        let (send, lines) = channel();
+        thread::spawn(move || {
+            for line in stdout.split(b'\n').map_while(Result::ok) {
+                if send.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        let stderr = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = stderr.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        Self { child, lines, seen: Vec::new(), stderr }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line of stdout.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub fn wait_for_line(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if wanted(&line) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("the line did not come; so far: {:#?}", self.seen),
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended without the line; it said: {:#?}", self.seen),
+            }
+        }
+    }
+
+    /// Waits for a frame of `--json` of this type.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub fn wait_for_frame(&mut self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let parse = |line: &str| serde_json::from_str::<Value>(line).expect("a line of JSON");
+        let line = self.wait_for_line(|line| {
+            let frame = parse(line);
+            frame["type"] == kind && wanted(&frame)
+        });
+        parse(&line)
+    }
+
+    /// Sends a signal, by its number.
+    ///
+    /// # Panics
+    /// When `kill` fails.
+    pub fn signal(&self, signal: i32) {
+        let status = Command::new("kill").args([format!("-{signal}"), self.pid().to_string()]).status();
+        assert!(status.expect("kill is installed").success());
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[must_use]
+    pub fn finish(mut self) -> Finished {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = self.child.kill();
+                    panic!("it did not end; it said: {:#?}", self.seen);
+                }
+            }
+        }
+        let status = self.child.wait().expect("it can be waited for");
+        let stderr = self.stderr.join().expect("its stderr was read");
+        Finished { status, stdout: self.seen, stderr }
+    }
+}
+
+/// A boocoder that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The lines of stdout.
+    pub stdout: Vec<String>,
+    /// Everything on stderr.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Its exit code; a signal's number plus 128 when one ended it.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or_default())
+    }
+
+    /// Checks the exit code.
+    ///
+    /// # Panics
+    /// When it is another one.
+    #[must_use]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code(), code, "stdout: {:#?}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The frames of `--json`, without the result.
+    #[must_use]
+    pub fn frames(&self) -> Vec<Value> {
+        self.json().into_iter().filter(|line| line["type"] != "result").collect()
+    }
+
+    /// The last line of `--json`.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn result(&self) -> Value {
+        self.json().into_iter().find(|line| line["type"] == "result").expect("a result line")
+    }
+
+    fn json(&self) -> Vec<Value> {
+        self.stdout.iter().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    /// The types of the frames, runs of one type as one.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<String> {
+        let mut kinds: Vec<_> = self.frames().iter().map(|frame| frame["type"].as_str().unwrap_or("?").to_owned()).collect();
+        kinds.dedup();
+        kinds
+    }
+
+    /// The streamed text, joined.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let deltas = self.frames().into_iter().filter(|frame| frame["type"] == "delta");
+        deltas.filter_map(|frame| Some(frame["content"].as_str()?.to_owned())).collect()
+    }
+}
