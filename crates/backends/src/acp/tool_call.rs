@@ -1,7 +1,55 @@
 //! Tool calls, read leniently: one unknown word in a call must not lose the call.
 
-use dispatch_core::agent::{ToolCallPatch, ToolContent, ToolStatus};
+use std::collections::HashMap;
+
+use dispatch_core::agent::{ToolCall, ToolCallPatch, ToolContent, ToolStatus};
 use serde_json::Value;
+
+/// Open calls that are remembered; an agent that has more open asks about its newest ones with less to show.
+const REMEMBERED: usize = 256;
+
+/// What was said of the calls that are open, for permission requests that only name one (vibe). Output that grows is
+/// not kept.
+#[derive(Debug, Default)]
+pub(super) struct OpenCalls(HashMap<String, ToolCall>);
+
+impl OpenCalls {
+    /// Remembers a patch.
+    pub(super) fn learn(&mut self, patch: &ToolCallPatch) {
+        if patch.status.is_some_and(ToolStatus::is_terminal) {
+            self.0.remove(&patch.id);
+            return;
+        }
+        let is_output = |content: &ToolContent| matches!(content, ToolContent::Text { .. });
+        let mut patch = ToolCallPatch { output: None, ..patch.clone() };
+        patch.content = patch.content.filter(|content| !content.iter().any(is_output));
+        let has_room = self.0.len() < REMEMBERED;
+        match self.0.get_mut(&patch.id) {
+            Some(call) => call.apply(patch),
+            None if has_room => drop(self.0.insert(patch.id.clone(), ToolCall::begin(patch))),
+            None => {}
+        }
+    }
+
+    /// What a permission request adds to what is known: goose's have a poorer title and no kind, opencode's no
+    /// locations, and none of them says anything about the call's state. All of it, where nothing is known.
+    pub(super) fn news(&self, patch: ToolCallPatch) -> ToolCallPatch {
+        let Some(known) = self.0.get(&patch.id) else { return patch };
+        ToolCallPatch {
+            title: patch.title.filter(|_| known.title.is_empty()),
+            kind: patch.kind.filter(|_| known.kind == "other"),
+            status: None,
+            content: patch.content.filter(|content| !content.is_empty()),
+            locations: patch.locations.filter(|locations| !locations.is_empty()),
+            ..patch
+        }
+    }
+
+    /// The call as it stands.
+    pub(super) fn get(&self, id: &str) -> Option<&ToolCall> {
+        self.0.get(id)
+    }
+}
 
 /// Reads a `tool_call`, a `tool_call_update` or the `toolCall` of a permission request: each is a patch, since a call
 /// may first be seen in any of them. `None` without an id.

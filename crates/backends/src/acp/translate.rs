@@ -8,13 +8,14 @@ use acp_proto::types::{
 use acp_proto::{RawJson, RpcError};
 use dispatch_core::agent::{
     AgentCommand, AgentUpdate, EndedHow, Failure, OptionKind, PermissionOption, PermissionRequest, PlanEntry,
-    ToolCall, Usage,
+    ToolCall, ToolCallPatch, Usage,
 };
 use dispatch_core::task::TerminalReason;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::oddities::Oddities;
+use super::tool_call::OpenCalls;
 use super::{failure, tool_call, usage};
 use crate::registry::Quirks;
 use crate::text_filter::TagFilter;
@@ -30,6 +31,7 @@ pub struct Translator {
     error_text: Option<&'static str>,
     /// The beginning of the last message, where errors may come as text.
     last_message: String,
+    open_calls: OpenCalls,
     /// The sum over the turn's model calls, where they are reported one by one.
     calls: Usage,
     pub(super) oddities: Oddities,
@@ -44,6 +46,7 @@ impl Translator {
             filter: quirks.context_tags.then(TagFilter::default),
             error_text: quirks.error_text,
             last_message: String::new(),
+            open_calls: OpenCalls::default(),
             calls: Usage::default(),
             oddities: Oddities::default(),
         }
@@ -84,19 +87,13 @@ impl Translator {
         self.end_of_message(into);
         let params = request.raw().decode::<Params>().ok();
         let patch = params.and_then(|params| tool_call::patch(params.tool_call));
-        if let Some(patch) = &patch {
-            into.push(AgentUpdate::ToolCall(patch.clone()));
-        }
+        let tool_call = patch.map_or_else(ToolCall::default, |patch| self.asked_about(patch, into));
         let options = request.options.iter().map(|option| PermissionOption {
             id: option.id.clone(),
             name: option.name.clone(),
             kind: option_kind(&option.kind),
         });
-        let request = PermissionRequest {
-            id,
-            tool_call: patch.map_or_else(ToolCall::default, ToolCall::begin),
-            options: options.collect(),
-        };
+        let request = PermissionRequest { id, tool_call, options: options.collect() };
         into.push(AgentUpdate::Permission(request.clone()));
         request
     }
@@ -184,9 +181,22 @@ impl Translator {
     fn tool_call(&mut self, params: &RawJson, into: &mut Vec<AgentUpdate>) {
         self.end_of_message(into);
         match update_of(params).and_then(tool_call::patch) {
-            Some(patch) => into.push(AgentUpdate::ToolCall(patch)),
+            Some(patch) => {
+                self.open_calls.learn(&patch);
+                into.push(AgentUpdate::ToolCall(patch));
+            }
             None => self.oddities.add("tool calls without an id"),
         }
+    }
+
+    /// The call that a permission request is about, after what the request adds to it.
+    fn asked_about(&mut self, patch: ToolCallPatch, into: &mut Vec<AgentUpdate>) -> ToolCall {
+        let patch = self.open_calls.news(patch);
+        self.open_calls.learn(&patch);
+        let call = self.open_calls.get(&patch.id).cloned();
+        let call = call.unwrap_or_else(|| ToolCall::begin(patch.clone()));
+        into.push(AgentUpdate::ToolCall(patch));
+        call
     }
 
     fn plan(&mut self, params: &RawJson, into: &mut Vec<AgentUpdate>) {
@@ -272,5 +282,94 @@ fn option_kind(kind: &PermissionKind) -> OptionKind {
         PermissionKind::RejectOnce => OptionKind::RejectOnce,
         PermissionKind::RejectAlways => OptionKind::RejectAlways,
         PermissionKind::Other(_) => OptionKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dispatch_core::agent::{ToolContent, ToolStatus};
+    use serde_json::json;
+
+    fn update(translator: &mut Translator, update: Value) -> Vec<AgentUpdate> {
+        let params = RawJson::encode(&json!({"sessionId": "s", "update": update})).unwrap();
+        let mut into = Vec::new();
+        translator.update(SessionUpdate::decode(&params).unwrap(), &mut into);
+        into
+    }
+
+    fn translator() -> Translator {
+        Translator::new("s", &Quirks::default())
+    }
+
+    /// vibe's requests hold nothing else; goose's hold less than was known.
+    #[test]
+    fn a_request_that_only_names_a_call_shows_what_is_known_of_it() {
+        let mut translator = translator();
+        let diff = json!({"type": "diff", "path": "/r/a", "newText": "x"});
+        update(
+            &mut translator,
+            json!({"toolCallId": "t", "title": "Writing a", "kind": "edit", "status": "in_progress",
+                   "content": [diff], "locations": [{"path": "/r/a"}], "sessionUpdate": "tool_call"}),
+        );
+        update(
+            &mut translator,
+            json!({"sessionUpdate": "tool_call_update", "toolCallId": "t",
+                   "content": [{"type": "content", "content": {"type": "text", "text": "output"}}]}),
+        );
+        for tool_call in [
+            json!({"toolCallId": "t"}),
+            json!({"toolCallId": "t", "title": "write", "kind": "other", "status": "pending", "content": [], "locations": []}),
+        ] {
+            let params = json!({"sessionId": "s", "toolCall": tool_call, "options": []});
+            let request = WirePermission::decode(&RawJson::encode(&params).unwrap()).unwrap();
+            let mut into = Vec::new();
+            let asked = translator.permission("p".to_owned(), &request, &mut into).tool_call;
+            assert_eq!((asked.title.as_str(), asked.kind.as_str()), ("Writing a", "edit"));
+            assert!(matches!(&asked.content[..], [ToolContent::Diff { new_text, .. }] if new_text == "x"));
+            assert_eq!(asked.locations, ["/r/a"]);
+            let AgentUpdate::ToolCall(patch) = &into[0] else { panic!("{into:?}") };
+            let nothing = ToolCallPatch { id: "t".to_owned(), ..ToolCallPatch::default() };
+            assert_eq!(*patch, nothing, "the request degrades nothing");
+        }
+        let ended = json!({"sessionUpdate": "tool_call_update", "toolCallId": "t", "status": "completed"});
+        let [AgentUpdate::ToolCall(patch)] = &update(&mut translator, ended)[..] else { panic!() };
+        assert_eq!(patch.status, Some(ToolStatus::Completed));
+        assert!(translator.open_calls.get("t").is_none(), "what has ended is not kept");
+    }
+
+    #[test]
+    fn text_follows_text_and_other_things_end_it() {
+        let chunk = |text: &str| json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}});
+        let quirks = Quirks { context_tags: true, ..Quirks::default() };
+        let mut translator = Translator::new("s", &quirks);
+        let mut into = Vec::new();
+        for update in [
+            chunk("a"),
+            chunk("b <dc"),
+            json!({"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": "echo"}}),
+            json!({"sessionUpdate": "agent_thought_chunk", "content": {"type": "text", "text": "hm"}}),
+            chunk("c<dcp"),
+        ] {
+            let params = RawJson::encode(&json!({"sessionId": "s", "update": update})).unwrap();
+            translator.update(SessionUpdate::decode(&params).unwrap(), &mut into);
+        }
+        translator.finish(&mut into);
+        let text = |text: &str| AgentUpdate::Text(text.to_owned());
+        // What is held back is not overtaken by what comes after it.
+        assert_eq!(into, [text("ab <dc"), AgentUpdate::Reasoning("hm".to_owned()), text("c<dcp")]);
+    }
+
+    #[test]
+    fn model_calls_that_are_reported_one_by_one_are_added_up() {
+        let chunk = |input: u64| {
+            json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": ""},
+                   "_meta": {"usage": {"inputTokens": input, "outputTokens": 1}}})
+        };
+        let mut translator = translator();
+        update(&mut translator, chunk(10));
+        let said = update(&mut translator, chunk(20));
+        let usage = Usage { input_tokens: Some(30), output_tokens: Some(2), ..Usage::default() };
+        assert_eq!(said, [AgentUpdate::Usage(usage)]);
     }
 }

@@ -177,3 +177,96 @@ fn check(agent: &Name, user: &UserAgent) -> Result<(), RegistryError> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn user(command: &[&str]) -> UserAgent {
+        UserAgent { command: command.iter().map(|&word| word.to_owned()).collect(), ..UserAgent::default() }
+    }
+
+    #[test]
+    fn the_users_entry_changes_a_shipped_one_and_keeps_its_quirks() {
+        let mut mine = user(&["/opt/goose", "acp", "--fast"]);
+        mine.env = [("GOOSE_MODE".to_owned(), "auto".to_owned())].into();
+        mine.pass = vec!["MY_*".to_owned()];
+        let registry = Registry::new([(name("goose"), mine), (name("own"), user(&["own"]))]).unwrap();
+        let goose = registry.get("goose").unwrap();
+        assert_eq!(goose.command, ["/opt/goose", "acp", "--fast"]);
+        assert_eq!(goose.env["GOOSE_MODE"], "auto");
+        assert!(goose.env.contains_key("GOOSE_TELEMETRY_ENABLED") && goose.quirks.ignores_eof);
+        for (variable, passes) in [
+            ("GOOSE_MODEL", true),
+            ("MY_KEY", true),
+            ("MYKEY", false),
+            ("GIT_DIR", false),
+            ("OLLAMA_HOST", true),
+        ] {
+            assert_eq!(goose.passes(OsStr::new(variable)), passes, "{variable}");
+        }
+        assert_eq!(registry.get("own").unwrap().quirks, Quirks::default());
+    }
+
+    #[test]
+    fn names_come_in_the_order_in_which_they_are_looked_for() {
+        let own = (name("own"), user(&["own"]));
+        let registry = Registry::new([own]).unwrap().with_demo(vec!["/bin/sh".into()]);
+        let names: Vec<&str> = registry.entries().map(|entry| entry.name.as_str()).collect();
+        let expected = [
+            "opencode",
+            "goose",
+            "qwen",
+            "gemini",
+            "claude-agent-acp",
+            "codex-acp",
+            "vibe-acp",
+            "own",
+            "demo",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(registry.first_installed(None).unwrap().name.as_str(), "demo");
+        assert!(registry.unknown_hint().contains("vibe-acp, own, demo"), "{}", registry.unknown_hint());
+    }
+
+    #[test]
+    fn the_users_own_demo_stays() {
+        let registry =
+            Registry::new([(name("demo"), user(&["mine"]))]).unwrap().with_demo(vec!["/bin/sh".into()]);
+        assert_eq!(registry.get("demo").unwrap().program(), "mine");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        let error =
+            |name_: &str, agent: UserAgent| Registry::new([(name(name_), agent)]).unwrap_err().to_string();
+        assert_eq!(error("x", user(&[])), "[agents.x] needs `command = [\"program\", \"argument\"]`");
+        for program in ["./agent", "tools/agent", ""] {
+            let said = error("x", user(&[program]));
+            assert!(said.contains("bare name or an absolute path"), "{said}");
+        }
+        for variable in ["GIT_DIR", "DATABASE_URL", "BOOCODER_X", "A=B", ""] {
+            let mut agent = user(&["a"]);
+            agent.env = [(variable.to_owned(), String::new())].into();
+            assert!(error("x", agent).contains("names the variable"), "{variable}");
+        }
+        for pattern in ["GIT_*", "*", "LD_PRELOAD", "A*B"] {
+            let mut agent = user(&["a"]);
+            agent.pass = vec![pattern.to_owned()];
+            assert!(error("x", agent).contains("names the variable"), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn an_agent_is_read_from_configuration() {
+        let read = |text: &str| serde_json::from_str::<UserAgent>(text);
+        let agent = read(r#"{"command":["a","b"],"transport":"acp","env":{"K":"v"}}"#).unwrap();
+        assert_eq!((agent.command.len(), agent.env["K"].as_str()), (2, "v"));
+        assert!(read(r#"{"comand":["a"]}"#).unwrap_err().to_string().contains("comand"));
+        assert!(read(r#"{"transport":"smoke"}"#).is_err());
+    }
+}

@@ -1,0 +1,147 @@
+//! Agents that crash, babble, flood and lie.
+
+use dispatch_core::agent::{AgentUpdate, EndedHow, NoticeCode};
+use dispatch_core::ports::Close;
+use dispatch_core::task::TerminalReason;
+
+use crate::common::{Fixture, Said, within};
+
+fn crashed(how: &EndedHow) -> &str {
+    match how {
+        EndedHow::Crashed(failure) if failure.reason == TerminalReason::AgentCrashed => &failure.text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_crash_is_told_with_what_was_said_before() {
+    let fixture = Fixture::new(&[]);
+    let (said, end) = fixture.run("/stderr last words\n/say partly\n/crash SIGABRT").await;
+    assert_eq!(
+        crashed(&end.how),
+        "agent demo ended with signal SIGABRT before its turn was over\n\nstandard error:\nlast words"
+    );
+    assert_eq!(said.text(), "partly");
+    assert_eq!(end.printed.stderr, "last words\n");
+
+    let (said, end) = fixture.run("/say partly\n/exit 0").await;
+    assert_eq!(crashed(&end.how), "agent demo ended with exit code 0 before its turn was over");
+    assert_eq!(said.text(), "partly");
+
+    let (_, end) = fixture.run("/fork 2 plain session\n/exit 7").await;
+    assert!(crashed(&end.how).starts_with("agent demo ended with exit code 7"));
+    let (_, end) = fixture.run("/close-stdout").await;
+    crashed(&end.how);
+}
+
+#[tokio::test]
+async fn garbage_is_passed_over_and_kept() {
+    let fixture = Fixture::new(&[]);
+    let (said, end) = fixture.run("/say a\n/garbage 5\n/bad-utf8\n/nul\n/answer-twice\n/say b").await;
+    assert_eq!(end.how, EndedHow::Completed);
+    assert!(said.text().starts_with('a') && said.text().ends_with('b'), "{}", said.text());
+    assert!(end.printed.stdout.contains("this is no JSON"), "{:?}", end.printed);
+    let notice = said.notice(NoticeCode::AgentOddity).unwrap();
+    assert!(notice.contains("lines that are no messages"), "{notice}");
+    assert!(notice.contains("answers to nothing that was asked"), "{notice}");
+}
+
+#[tokio::test]
+async fn what_is_unknown_is_counted_and_told_once() {
+    let fixture = Fixture::new(&[]);
+    let prompt = "/update {\"sessionUpdate\":\"mood\",\"x\":1}\n/update {\"sessionUpdate\":\"mood\"}\n\
+                  /notify _private/thing\n/wrong-session leak\n/request no/such\n/say b";
+    let (said, end) = fixture.run(prompt).await;
+    assert_eq!(end.how, EndedHow::Completed);
+    assert!(!said.text().contains("leak"));
+    assert!(said.text().contains("no/such refused"), "{}", said.text());
+    assert_eq!(
+        said.notice(NoticeCode::AgentOddity),
+        Some(
+            "passed over what the agent sent: update of unknown kind `mood` (2 times); \
+             updates for another conversation"
+        )
+    );
+    let notices = said.all(|update| matches!(update, AgentUpdate::Notice(_)).then_some(()));
+    assert_eq!(notices.len(), 1);
+}
+
+#[tokio::test]
+async fn a_broken_tool_call_is_still_a_tool_call() {
+    let update = r#"{"sessionUpdate":"tool_call","toolCallId":"t1","title":"x","status":"sleeping","kind":"dance","content":[{"type":"hologram"}],"locations":[3]}"#;
+    let (said, _) = Fixture::new(&[]).run(&format!("/update {update}")).await;
+    let tools = said.tools();
+    assert_eq!((tools[0].title.as_str(), tools[0].kind.as_str(), tools[0].content.len()), ("x", "dance", 1));
+}
+
+#[tokio::test]
+async fn updates_after_the_answer_count() {
+    let (said, end) = Fixture::new(&[]).run("/say first\n/late last").await;
+    assert_eq!(end.how, EndedHow::Completed);
+    assert_eq!(said.text(), "firstlast");
+}
+
+#[tokio::test]
+async fn long_lines_cost_no_memory_and_long_texts_arrive() {
+    let fixture = Fixture::new(&[]);
+    let (said, end) = fixture.run("/long-line 40000000\n/text 3").await;
+    assert_eq!(end.how, EndedHow::Completed);
+    assert_eq!(said.text().len(), 3 << 20);
+    assert!(end.printed.stdout.len() <= 8 * 1024);
+}
+
+#[tokio::test]
+async fn a_flood_waits_for_a_slow_reader() {
+    let fixture = Fixture::new(&[]);
+    let mut turn = fixture.prompt("/flood 1").await;
+    // Longer than the flood would take if it were read: the pipe holds it back.
+    let mut batches = 0;
+    let mut most = 0;
+    let end = loop {
+        let mut batch = Vec::new();
+        let end = within(turn.session.next(&mut batch)).await;
+        most = most.max(Said(batch).text().len());
+        batches += 1;
+        if let Some(end) = end {
+            break end;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(end.how, EndedHow::Completed);
+    assert!(batches > 10 && most <= 256 * 18, "{batches} batches of at most {most} bytes");
+    turn.close(Close::Return).await;
+}
+
+#[tokio::test]
+async fn a_flood_on_stderr_blocks_nobody() {
+    let (_, end) = Fixture::new(&[]).run("/flood-stderr 1").await;
+    assert_eq!(end.how, EndedHow::Completed);
+    assert!(!end.printed.stderr.is_empty() && end.printed.stderr.len() <= 8 * 1024);
+}
+
+#[tokio::test]
+async fn nothing_outside_the_worktree_is_written_or_run_for_an_agent() {
+    let fixture = Fixture::new(&[]);
+    let outside = tempfile::tempdir().unwrap();
+    let target = outside.path().join("x");
+    let create = |cwd: &str| {
+        format!(
+            "/request terminal/create {{\"sessionId\":\"SESSION\",\"command\":\"touch {}\",\"cwd\":\"{cwd}\"}}",
+            target.display()
+        )
+    };
+    let turn = fixture.start().await;
+    let session = turn.info.agent_session.clone().unwrap();
+    let mut turn = turn;
+    let text = format!(
+        "/outside {}\n{}\n{}",
+        target.display(),
+        create("/tmp").replace("SESSION", &session),
+        create(crate::common::utf8(fixture.worktree.path())).replace("SESSION", "another"),
+    );
+    within(turn.session.prompt(dispatch_core::ports::Prompt { text })).await.unwrap();
+    assert_eq!(turn.end().await.how, EndedHow::Completed);
+    let said = turn.close(Close::Return).await;
+    assert!(!target.exists());
+    assert_eq!(said.text().matches("terminal/create refused").count(), 2, "{}", said.text());
+}

@@ -1,0 +1,12 @@
+//! One-shot ACP with a real agent program: the demo agent, in a process of its own, under a real supervisor.
+
+#![allow(clippy::unwrap_used, reason = "what surprises a test ends it")]
+
+mod agent_process;
+mod common;
+mod hostile;
+mod permissions;
+mod starting;
+mod stopping;
+mod transcripts;
+mod turns;

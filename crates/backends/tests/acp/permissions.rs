@@ -1,0 +1,45 @@
+//! Permission requests: asked, answered once, by kind.
+
+use dispatch_core::agent::{AgentUpdate, Answer, EndedHow, PermissionRequest};
+use dispatch_core::ports::Close;
+
+use crate::common::{Fixture, Turn};
+
+async fn asked(turn: &mut Turn) -> PermissionRequest {
+    turn.until(|update| match update {
+        AgentUpdate::Permission(request) => Some(request.clone()),
+        _ => None,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn yes_goes_on_and_no_does_not() {
+    let fixture = Fixture::new(&[]);
+    for (answer, goes_on) in [(Answer::Allow, true), (Answer::Deny, false), (Answer::Cancelled, false)] {
+        for directive in ["/ask may I", "/ask-unseen may I", "/string-ids\n/ask may I"] {
+            let mut turn = fixture.prompt(&format!("{directive}\n/say went on")).await;
+            let request = asked(&mut turn).await;
+            assert_eq!(request.tool_call.title, "may I");
+            // Ids that were never given out do nothing.
+            turn.control.answer("permission-7", Answer::Allow).await;
+            turn.control.answer(&request.id, answer).await;
+            turn.control.answer(&request.id, Answer::Allow).await;
+            let end = turn.end().await;
+            let said = turn.close(Close::Return).await;
+            assert_eq!(said.text().contains("went on"), goes_on, "{answer:?} to {directive}: {end:?}");
+            assert_eq!(said.tools().len(), 1, "the call is known from the request at the latest");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_open_request_is_answered_by_the_cancel() {
+    let fixture = Fixture::new(&[]);
+    let mut turn = fixture.prompt("/ask may I\n/say went on").await;
+    let request = asked(&mut turn).await;
+    turn.control.stop(dispatch_core::profile::Stop::Ask).await;
+    assert_eq!(turn.end().await.how, EndedHow::Cancelled);
+    turn.control.answer(&request.id, Answer::Allow).await;
+    assert!(!turn.close(Close::Return).await.text().contains("went on"));
+}

@@ -1,0 +1,120 @@
+//! Stop, in every phase, up to the last rung; and letting go.
+
+use std::time::Instant;
+
+use dispatch_core::agent::{AgentUpdate, EndedHow};
+use dispatch_core::ports::Close;
+use dispatch_core::profile::Stop;
+
+use crate::common::{Fixture, within};
+
+fn spoke(update: &AgentUpdate) -> Option<()> {
+    matches!(update, AgentUpdate::Text(_)).then_some(())
+}
+
+fn tool_began(update: &AgentUpdate) -> Option<()> {
+    matches!(update, AgentUpdate::ToolCall(_)).then_some(())
+}
+
+#[tokio::test]
+async fn an_asked_agent_ends_its_turn_in_each_phase() {
+    let fixture = Fixture::new(&[]);
+    for (prompt, is_tool) in [
+        ("/say begun\n/stall", false),
+        ("/say begun\n/flood 30", false),
+        ("/shell sleep 60", true),
+        ("/terminal sleep 60", true),
+        ("/sleep 60000", true),
+    ] {
+        let mut turn = fixture.prompt(prompt).await;
+        turn.until(if is_tool { tool_began } else { spoke }).await;
+        turn.control.stop(Stop::Ask).await;
+        turn.control.stop(Stop::Ask).await;
+        let end = turn.end().await;
+        assert_eq!(end.how, EndedHow::Cancelled, "{prompt}");
+        turn.close(Close::Return).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_at_once_is_not_lost() {
+    let fixture = Fixture::new(&[]);
+    let mut turn = fixture.prompt("/stall").await;
+    turn.control.stop(Stop::Ask).await;
+    assert_eq!(turn.end().await.how, EndedHow::Cancelled);
+    turn.close(Close::Return).await;
+}
+
+#[tokio::test]
+async fn a_cancel_that_was_too_early_is_sent_again() {
+    let fixture = Fixture::new(&[]);
+    let mut turn = fixture.start().await;
+    // There is no turn yet: the agent passes it over.
+    turn.control.stop(Stop::Ask).await;
+    let prompt = dispatch_core::ports::Prompt { text: "/stall".to_owned() };
+    within(turn.session.prompt(prompt)).await.unwrap();
+    assert_eq!(turn.end().await.how, EndedHow::Cancelled);
+    turn.close(Close::Return).await;
+}
+
+#[tokio::test]
+async fn the_ladder_ends_who_does_not_listen() {
+    let fixture = Fixture::new(&[]);
+    let mut turn = fixture.prompt("/ignore-cancel\n/say begun\n/stall").await;
+    turn.until(spoke).await;
+    turn.control.stop(Stop::Ask).await;
+    turn.control.stop(Stop::Terminate).await;
+    let end = turn.end().await;
+    assert!(matches!(&end.how, EndedHow::Crashed(failure) if failure.text.contains("SIGTERM")), "{end:?}");
+    turn.close(Close::Return).await;
+
+    let mut turn = fixture
+        .prompt("/ignore-cancel\n/ignore-signals\n/ignore-eof\n/fork 4 plain group session daemon\n/stall")
+        .await;
+    turn.until(spoke).await;
+    turn.control.stop(Stop::Terminate).await;
+    turn.control.stop(Stop::Kill).await;
+    let end = turn.end().await;
+    assert!(matches!(&end.how, EndedHow::Crashed(failure) if failure.text.contains("SIGKILL")), "{end:?}");
+    turn.control.stop(Stop::Kill).await;
+    turn.close(Close::Kill).await;
+}
+
+#[tokio::test]
+async fn closing_leaves_nothing_whatever_the_agent_left() {
+    let fixture = Fixture::new(&[]);
+    let mut turn =
+        fixture.prompt("/ignore-eof\n/ignore-signals\n/fork 5 plain group session daemon cleared").await;
+    let pids = {
+        assert_eq!(turn.end().await.how, EndedHow::Completed);
+        let text = crate::common::Said(turn.updates.clone()).text();
+        let pids = text.lines().filter_map(|line| line.split_once(' ')?.1.parse::<i32>().ok());
+        pids.collect::<Vec<_>>()
+    };
+    assert_eq!(pids.len(), 5);
+    turn.close(Close::Return).await;
+    for pid in pids {
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "{pid} is left");
+    }
+}
+
+#[tokio::test]
+async fn closing_mid_turn_takes_the_terminals_too() {
+    let fixture = Fixture::new(&[]);
+    for how in [Close::Kill, Close::Return] {
+        let mut turn = fixture.prompt("/terminal echo $$; sleep 60").await;
+        turn.until(tool_began).await;
+        turn.close(how).await;
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_obeys_is_gone_quickly() {
+    let fixture = Fixture::new(&[]);
+    let mut turn = fixture.prompt("/say done").await;
+    assert_eq!(turn.end().await.how, EndedHow::Completed);
+    let began = Instant::now();
+    turn.close(Close::Return).await;
+    // It takes milliseconds; the next rung would come after a second.
+    assert!(began.elapsed().as_millis() < 900, "{:?}", began.elapsed());
+}
