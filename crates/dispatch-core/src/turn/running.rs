@@ -101,10 +101,13 @@ impl Stream {
             return;
         };
         // Only an option "always" that allows is on offer: that is not ours to choose (SPEC 8).
-        if answer == Answer::Allow && request.option_for(answer).is_none() {
+        let answer = if answer == Answer::Allow && request.option_for(answer).is_none() {
             let text = "the agent offers no way to allow this once only: refused".to_owned();
             taken.frames.push(FrameBody::Notice { code: NoticeCode::PermissionByPolicy, text });
-        }
+            Answer::Deny
+        } else {
+            answer
+        };
         taken.frames.push(FrameBody::PermissionResolved { id: id.clone(), answer });
         taken.answers.push((id, answer));
     }

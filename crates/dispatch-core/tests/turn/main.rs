@@ -1,5 +1,6 @@
 //! The turn machine from outside: what it does with every event in every phase, and how turns end.
 
 mod bench;
+mod ends;
 mod rules;
 mod total;
