@@ -37,7 +37,11 @@ impl AcpSettings {
     /// The defaults, with this way to start programs.
     #[must_use]
     pub fn new(launcher: Launcher) -> Self {
-        Self { launcher, grace: profile::GRACE, connection: Config::default() }
+        // What the agent says is listened to in every phase, so that nothing needs to wait in memory for a consumer
+        // that awaits an answer.
+        let limits = Config::default();
+        let connection = Config { inbox_while_awaited: limits.inbox, ..limits };
+        Self { launcher, grace: profile::GRACE, connection }
     }
 }
 

@@ -117,8 +117,8 @@ impl AgentControl for AcpControl {
                 None => link.process.close_stdin(),
             },
             Stop::Terminate => {
-                link.terminals.kill().await;
                 link.process.terminate();
+                link.terminals.kill().await;
             }
             Stop::Kill => {
                 link.process.kill();

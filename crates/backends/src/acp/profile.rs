@@ -33,3 +33,17 @@ pub(super) fn with_grace(grace: Duration) -> &'static BackendProfile {
     let stop = Vec::leak(ladder.collect());
     Box::leak(Box::new(BackendProfile { stop, ..ACP_ONCE }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_grace_changes_the_first_rung_only() {
+        assert!(std::ptr::eq(with_grace(GRACE), &raw const ACP_ONCE));
+        let patient = with_grace(Duration::from_secs(60));
+        assert_eq!(patient.stop[0], (Stop::Ask, Duration::from_secs(60)));
+        assert_eq!(patient.stop[1..], ACP_ONCE.stop[1..]);
+        assert_eq!((patient.name, patient.route), (ACP_ONCE.name, ACP_ONCE.route));
+    }
+}

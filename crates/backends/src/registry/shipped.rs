@@ -144,5 +144,10 @@ fn vibe() -> AgentEntry {
 
 /// The agent that comes with this program, started by `command`.
 pub(super) fn demo(command: Vec<std::ffi::OsString>) -> AgentEntry {
-    AgentEntry { command, ..acp("demo", "Demo agent", &["demo-agent"], "it comes with boocoder") }
+    // Its version is this program's.
+    AgentEntry {
+        command,
+        version_args: Vec::new(),
+        ..acp("demo", "Demo agent", &["demo-agent"], "it comes with boocoder")
+    }
 }

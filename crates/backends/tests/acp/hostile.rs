@@ -94,7 +94,7 @@ async fn long_lines_cost_no_memory_and_long_texts_arrive() {
 async fn a_flood_waits_for_a_slow_reader() {
     let fixture = Fixture::new(&[]);
     let mut turn = fixture.prompt("/flood 1").await;
-    // Longer than the flood would take if it were read: the pipe holds it back.
+    // However much the agent has to say, no batch is larger than its limit: the pipe holds the rest back.
     let mut batches = 0;
     let mut most = 0;
     let end = loop {
