@@ -5,6 +5,7 @@
 
 mod fix;
 mod process;
+mod sim;
 mod test;
 mod tools;
 mod verify;
@@ -43,6 +44,7 @@ const COMMANDS: &[Command] = &[
         about: "all tests, with what they need; arguments go to nextest",
         run: test::run,
     },
+    Command { name: "sim", about: "replay one seed of the simulation, with its trace", run: sim::run },
     Command { name: "tools", about: "install the pinned programs into target/tools", run: tools::run },
     Command { name: "fix", about: "format, and apply what clippy can fix", run: fix::run },
 ];
