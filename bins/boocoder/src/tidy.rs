@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -20,7 +20,7 @@ use worktree::{
     dispatch::{self, with_advice},
 };
 
-use crate::{exit::Error, wire::App};
+use crate::exit::Error;
 
 /// What tags the processes of every node that uses this data directory: the folder itself, whatever it is called.
 pub fn data_tag(data_dir: &Path) -> Result<String, Error> {
@@ -52,9 +52,13 @@ pub struct Tidying(JoinHandle<()>);
 
 impl Tidying {
     /// Begins after recovery.
-    pub fn begin(app: &App, data_tag: String) -> Self {
-        let (data_dir, worktrees) = (app.data_dir.clone(), app.worktrees.clone());
-        let (records, store) = (Arc::clone(&app.records), Arc::clone(&app.store));
+    pub fn begin(
+        data_dir: PathBuf,
+        data_tag: String,
+        worktrees: Worktrees,
+        records: Arc<dyn Records>,
+        store: Arc<dyn Store>,
+    ) -> Self {
         let runtime = tokio::runtime::Handle::current();
         Self(tokio::task::spawn_blocking(move || {
             end_orphans(&data_dir, &data_tag);
