@@ -9,9 +9,11 @@
 mod agent;
 mod choices;
 mod machine;
+mod promises;
 mod run;
 mod shrink;
 mod store;
+mod turns;
 mod workspace;
 mod world;
 
