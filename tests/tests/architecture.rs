@@ -140,6 +140,9 @@ fn long_files_say_why() {
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = vec![];
+    if !folder.is_dir() {
+        return found; // A package may be made of examples alone.
+    }
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
