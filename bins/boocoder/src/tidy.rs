@@ -11,8 +11,8 @@ use backends::process::{self, Leftover, RunTag};
 use dispatch_core::{
     change::CheckpointKind,
     ids::{NodeId, TaskId},
-    ports::{NewCheckpoint, Records, RecordsError, Store},
-    task::{TaskState, TerminalReason, TurnKey},
+    ports::{NewCheckpoint, Records, RecordsError},
+    task::{TaskState, TerminalReason},
 };
 use tokio::task::JoinHandle;
 use worktree::{
@@ -57,14 +57,13 @@ impl Tidying {
         data_tag: String,
         worktrees: Worktrees,
         records: Arc<dyn Records>,
-        store: Arc<dyn Store>,
     ) -> Self {
         let runtime = tokio::runtime::Handle::current();
         Self(tokio::task::spawn_blocking(move || {
             end_orphans(&data_dir, &data_tag);
             let live = |owner: &OwnerId| runtime.block_on(is_owner_live(&*records, owner));
             for (owner, checkpoint) in sweep(&worktrees, &live) {
-                runtime.block_on(record_final(&*records, &*store, &owner, &checkpoint));
+                runtime.block_on(record_final(&*records, &owner, &checkpoint));
             }
         }))
     }
@@ -110,20 +109,16 @@ fn sweep(worktrees: &Worktrees, live: &dyn Fn(&OwnerId) -> bool) -> Vec<(OwnerId
 }
 
 /// Records the last checkpoint of a task whose dispatcher could not, so that it can be found by its task.
-async fn record_final(records: &dyn Records, store: &dyn Store, owner: &OwnerId, checkpoint: &Checkpoint) {
-    let Some(id) = task_of(owner) else { return };
+async fn record_final(records: &dyn Records, owner: &OwnerId, checkpoint: &Checkpoint) {
+    let Some(task) = task_of(owner) else { return };
     let recorded = async {
-        let task = records.task(id).await?;
-        let Some(epoch) = task.epoch else { return Ok(()) };
-        let key = TurnKey { task: task.id, session: task.session, chat: task.chat, epoch };
         let last = NewCheckpoint {
             kind: CheckpointKind::Final,
-            message: task.assistant_message,
+            message: records.task(task).await?.assistant_message,
             worktree: checkpoint.worktree.to_string(),
             snapshot: dispatch::snapshot(checkpoint),
         };
-        store.record_checkpoint(&key, last).await?;
-        Ok::<_, RecordsError>(())
+        records.add_checkpoint(task, last).await
     };
     if let Err(error) = recorded.await {
         tracing::warn!(%owner, %error, "the final checkpoint is not recorded");

@@ -165,9 +165,9 @@ impl App {
         let label = format!("{label}, process {}", std::process::id());
         let node = Node::join(ports, NodeConfig { id, label, turns }).await?;
         node.recover().await?;
-        let (worktrees, data_dir) = (self.worktrees.clone(), self.data_dir.clone());
-        let (records, store) = (Arc::clone(&self.records), Arc::clone(&self.store));
-        Ok((node, Tidying::begin(data_dir, data, worktrees, records, store)))
+        let tidying =
+            Tidying::begin(self.data_dir.clone(), data, self.worktrees.clone(), Arc::clone(&self.records));
+        Ok((node, tidying))
     }
 
     /// Prints each item as one line of JSON.

@@ -3,9 +3,9 @@
 use std::sync::atomic::AtomicBool;
 
 use dispatch_core::{
-    change::Checkpoint,
+    change::{Checkpoint, CheckpointKind},
     ids::ChangeId,
-    ports::{NewChange, SettledChange, WorkspaceOwner},
+    ports::{NewChange, NewCheckpoint, SettledChange, WorkspaceOwner},
     routing::ChangeUse,
 };
 use dispatch_driver::random_bytes;
@@ -68,8 +68,15 @@ async fn restore(app: &App, prefix: &str) -> Result<(), Error> {
                 short(task.id)
             )));
         }
-        worktree.restore(&id, &never).map_err(failed)?;
-        println!("restored {}", worktree.path().display());
+        let restored = worktree.restore(&id, &never).map_err(failed)?;
+        let before = NewCheckpoint {
+            kind: CheckpointKind::PreRestore,
+            message: None,
+            worktree: worktree.id().to_string(),
+            snapshot: dispatch::snapshot(&restored.before),
+        };
+        let before = app.records.add_checkpoint(task.id, before).await?;
+        println!("restored {}; checkpoint {} undoes it", worktree.path().display(), short(before.id));
         return Ok(());
     }
     let set = project.change_set(taken.base_tree, taken.tree, Some(id), &never).map_err(failed)?;

@@ -8,7 +8,7 @@ use crate::{
     ports::{ChangeVerdict, SettledChange, SettledMessage, Settlement},
     profile::TurnLimits,
     routing::{ChangeUse, Route},
-    task::{Name, TaskState, first_chars},
+    task::{Name, TaskState, TerminalReason, first_chars},
 };
 
 /// What a settlement is made of, beside the outcome.
@@ -73,7 +73,7 @@ pub fn settlement(outcome: Outcome, with: &SettledWith<'_>) -> Settlement {
             error: words.clone(),
         });
         let error =
-            words.as_ref().map(|text| Part::Error { reason: outcome.reason.to_string(), text: text.clone() });
+            words.as_ref().map(|text| Part::Error { reason: error_kind(outcome.state, outcome.reason).to_owned(), text: text.clone() });
         let content = content(with, outcome.stand_in.as_deref());
         let reasoning = Cut::join(with.transcript.reasoning(), with.limits.reasoning_chars);
         SettledMessage {
@@ -112,6 +112,14 @@ fn failure_words(outcome: &Outcome, with: &SettledWith<'_>) -> Option<String> {
         Some(words) if !words.trim().is_empty() => Some(words.clone()),
         Some(_) => Some(format!("{} turn failed", with.route.map_or("the", Route::as_str))),
         None => None,
+    }
+}
+
+/// What an error part is called: by its reason, but an interrupted turn's is called that (SPEC D6).
+fn error_kind(state: TaskState, reason: TerminalReason) -> &'static str {
+    match state {
+        TaskState::Interrupted => TaskState::Interrupted.as_str(),
+        _ => reason.as_str(),
     }
 }
 
