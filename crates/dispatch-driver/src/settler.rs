@@ -10,7 +10,12 @@ use dispatch_core::{
     turn::{Outcome, SettledWith, settlement},
 };
 
-use crate::{random::random_bytes, store_calls::persistently, turn::Ports, writer::Writer};
+use crate::{
+    random::random_bytes,
+    store_calls::persistently,
+    turn::Ports,
+    writer::{Lost, Writer},
+};
 
 /// Writes a turn's end.
 #[derive(Clone)]
@@ -31,7 +36,9 @@ impl Settler {
         outcome: Outcome,
         message: Option<MessageId>,
     ) -> Result<(WriteAnswer, Option<ChangeId>), StoreError> {
-        self.writer.flush().await;
+        if self.write_out().await? == WriteAnswer::Fenced {
+            return Ok((WriteAnswer::Fenced, None));
+        }
         let change = ChangeId::from_random(random_bytes());
         let settlement = self.writer.with_transcript(|transcript| {
             let with = SettledWith {
@@ -52,9 +59,23 @@ impl Settler {
     }
 
     pub(crate) async fn requeue(&self, last: &[FrameBody]) -> Result<WriteAnswer, StoreError> {
-        self.writer.flush().await;
+        if self.write_out().await? == WriteAnswer::Fenced {
+            return Ok(WriteAnswer::Fenced);
+        }
         let (answer, frames) = persistently(|| self.ports.store.requeue(&self.key, last)).await?;
         self.ports.publisher.publish(&frames.into());
         Ok(answer)
+    }
+
+    /// Waits for the frames: an end is never recorded over missing ones.
+    async fn write_out(&self) -> Result<WriteAnswer, StoreError> {
+        match self.writer.flush().await {
+            Ok(()) => Ok(WriteAnswer::Done),
+            Err(Lost::Fenced) => Ok(WriteAnswer::Fenced),
+            Err(Lost::Store) => Err(StoreError::Failed {
+                doing: "record the end of a turn",
+                source: "frames before it could not be recorded".into(),
+            }),
+        }
     }
 }

@@ -106,19 +106,22 @@ impl Writer {
         self.queue().lost
     }
 
-    /// Waits until everything pushed so far is in the record, or the writer has given up.
-    pub(crate) async fn flush(&self) {
+    /// Waits until everything pushed so far is in the record.
+    ///
+    /// # Errors
+    /// Why it is not and never will be.
+    pub(crate) async fn flush(&self) -> Result<(), Lost> {
         let (done, flushed) = oneshot::channel();
         {
             let mut queue = self.queue();
-            if queue.lost.is_some() {
-                return;
+            if let Some(lost) = queue.lost {
+                return Err(lost);
             }
             queue.flushes.push(done);
         }
         self.shared.work.notify_one();
-        // An error means that the writer gave up, which `lost` tells.
-        let _ = flushed.await;
+        // A flush is dropped unanswered only by a writer that gives up, and says why.
+        flushed.await.map_err(|_| self.lost().unwrap_or(Lost::Store))
     }
 
     /// Looks at what has been written.

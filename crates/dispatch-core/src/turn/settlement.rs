@@ -72,8 +72,10 @@ pub fn settlement(outcome: Outcome, with: &SettledWith<'_>) -> Settlement {
             usage: usage.clone(),
             error: words.clone(),
         });
-        let error =
-            words.as_ref().map(|text| Part::Error { reason: error_kind(outcome.state, outcome.reason).to_owned(), text: text.clone() });
+        let error = words.as_ref().map(|text| Part::Error {
+            reason: error_kind(outcome.state, outcome.reason).to_owned(),
+            text: text.clone(),
+        });
         let content = content(with, outcome.stand_in.as_deref());
         let reasoning = Cut::join(with.transcript.reasoning(), with.limits.reasoning_chars);
         SettledMessage {
