@@ -4,3 +4,4 @@ pub mod model_server;
 pub mod product;
 pub mod real_agents;
 pub mod sim;
+pub mod terminal;

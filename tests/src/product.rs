@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,11 @@ pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own file");
     let folder = test.ancestors().nth(2).expect("tests lie two folders below the profile's");
     let binary = folder.join("boocoder");
-    assert!(binary.is_file(), "{} is missing: `cargo build --workspace --bins`, or `cargo xtask test`", binary.display());
+    assert!(
+        binary.is_file(),
+        "{} is missing: `cargo build --workspace --bins`, or `cargo xtask test`",
+        binary.display()
+    );
     binary
 }
 
@@ -168,6 +172,52 @@ impl Machine {
         found
     }
 
+    /// Gives the user a configuration file with this text, for everything that runs from now on.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure(&mut self, text: &str) -> PathBuf {
+        let path = self.root.path().join("boocoder.toml");
+        fs::write(&path, text).expect("a configuration");
+        self.set("BOOCODER_CONFIG", path.display().to_string());
+        path
+    }
+
+    /// Adds an agent of the user's own to a configuration: the demo agent with these arguments.
+    #[must_use]
+    pub fn demo_agent(name: &str, args: &[&str]) -> String {
+        let program = binary().display().to_string();
+        let command: Vec<_> =
+            [program.as_str(), "demo-agent"].into_iter().chain(args.iter().copied()).collect();
+        format!("[agents.{name}]\ntransport = \"acp\"\ncommand = {command:?}\n")
+    }
+
+    /// Runs boocoder to its end; returns what it printed, one JSON value a line.
+    ///
+    /// # Panics
+    /// When it fails, or prints something else.
+    #[must_use]
+    pub fn json<const N: usize>(&self, args: [&str; N]) -> Vec<Value> {
+        self.run(args).expect(0).json()
+    }
+
+    /// Checks that nothing is left behind: no process, no worktree, no node's lock, no message that streams.
+    ///
+    /// # Panics
+    /// When something is.
+    pub fn assert_nothing_left(&self) {
+        self.wait_for_no_process(Duration::from_secs(5)).expect("no process is left");
+        assert_eq!(self.worktrees(), Vec::<PathBuf>::new());
+        assert_eq!(self.node_locks(), Vec::<PathBuf>::new());
+        for task in self.json(["task", "list", "--all", "--limit", "0", "--json"]) {
+            assert!(!["pending", "running"].contains(&text(&task["state"])), "{task}");
+            let shown = self.json(["task", "show", text(&task["id"]), "--json"]);
+            for message in shown[0]["messages"].as_array().expect("messages") {
+                assert_ne!(message["state"], "streaming", "{message}");
+            }
+        }
+    }
+
     /// The lock files of nodes.
     #[must_use]
     pub fn node_locks(&self) -> Vec<PathBuf> {
@@ -178,8 +228,25 @@ impl Machine {
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
         let root = self.root.path().as_os_str().as_encoded_bytes();
-        let numbers = entries(Path::new("/proc")).into_iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok());
+        let numbers = entries(Path::new("/proc"))
+            .into_iter()
+            .filter_map(|path| path.file_name()?.to_str()?.parse().ok());
         numbers.filter(|pid: &u32| *pid != std::process::id() && belongs(*pid, root)).collect()
+    }
+
+    /// Waits until something of this machine's is there that tells nobody when it comes.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub fn wait_until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "{what} did not come");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits until none of this machine's processes is left.
@@ -200,6 +267,15 @@ impl Machine {
             thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// The text of a JSON value.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
 }
 
 fn belongs(pid: u32, root: &[u8]) -> bool {
@@ -244,7 +320,8 @@ pub struct Live {
     child: Child,
     lines: Receiver<String>,
     seen: Vec<String>,
-    stderr: JoinHandle<String>,
+    complaints: Receiver<String>,
+    stderr: String,
 }
 
 impl Live {
@@ -254,23 +331,11 @@ impl Live {
     /// When it cannot be started.
     #[must_use]
     pub fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("boocoder starts");
-        let stdout = BufReader::new(child.stdout.take().expect("its stdout"));
-        let mut stderr = child.stderr.take().expect("its stderr");
-        let (send, lines) = channel();
-        thread::spawn(move || {
-            for line in stdout.split(b'\n').map_while(Result::ok) {
-                if send.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                    return;
-                }
-            }
-        });
-        let stderr = thread::spawn(move || {
-            let mut bytes = Vec::new();
-            let _ = stderr.read_to_end(&mut bytes);
-            String::from_utf8_lossy(&bytes).into_owned()
-        });
-        Self { child, lines, seen: Vec::new(), stderr }
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("boocoder starts");
+        let lines = lines_of(child.stdout.take().expect("its stdout"));
+        let complaints = lines_of(child.stderr.take().expect("its stderr"));
+        Self { child, lines, seen: Vec::new(), complaints, stderr: String::new() }
     }
 
     /// Its process id.
@@ -294,7 +359,28 @@ impl Live {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => panic!("the line did not come; so far: {:#?}", self.seen),
-                Err(RecvTimeoutError::Disconnected) => panic!("it ended without the line; it said: {:#?}", self.seen),
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("it ended without the line; it said: {:#?}", self.seen)
+                }
+            }
+        }
+    }
+
+    /// Waits for a line of stderr.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub fn wait_for_complaint(&mut self, wanted: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.complaints.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.stderr += &format!("{line}\n");
+                    if line.contains(wanted) {
+                        return;
+                    }
+                }
+                Err(why) => panic!("stderr does not say {wanted:?} ({why}); so far: {}", self.stderr),
             }
         }
     }
@@ -339,9 +425,22 @@ impl Live {
             }
         }
         let status = self.child.wait().expect("it can be waited for");
-        let stderr = self.stderr.join().expect("its stderr was read");
-        Finished { status, stdout: self.seen, stderr }
+        self.complaints.iter().for_each(|line| self.stderr += &format!("{line}\n"));
+        Finished { status, stdout: self.seen, stderr: self.stderr }
     }
+}
+
+/// The lines of a stream as they come, read whether somebody waits for them or not.
+fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (send, lines) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            if send.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 /// A boocoder that has ended.
@@ -366,7 +465,6 @@ impl Finished {
     ///
     /// # Panics
     /// When it is another one.
-    #[must_use]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code(), code, "stdout: {:#?}\nstderr: {}", self.stdout, self.stderr);
         self
@@ -394,9 +492,47 @@ impl Finished {
     /// The types of the frames, runs of one type as one.
     #[must_use]
     pub fn kinds(&self) -> Vec<String> {
-        let mut kinds: Vec<_> = self.frames().iter().map(|frame| frame["type"].as_str().unwrap_or("?").to_owned()).collect();
+        let mut kinds: Vec<_> =
+            self.frames().iter().map(|frame| frame["type"].as_str().unwrap_or("?").to_owned()).collect();
         kinds.dedup();
         kinds
+    }
+
+    /// Checks what holds for the frames of every turn, however it ended (SPEC T7, T13, 6).
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn assert_orderly(&self) {
+        let lines = self.json();
+        let (result, frames) = lines.split_last().expect("lines");
+        assert_eq!(result["type"], "result", "the last line");
+        for (frame, seq) in frames.iter().zip(1..) {
+            assert_eq!(frame["seq"], seq, "{frame}");
+            assert_eq!(frame["session_id"], result["session"], "{frame}");
+            assert_eq!(frame["task_id"], result["task"], "{frame}");
+        }
+        let kinds: Vec<_> = frames.iter().map(|frame| text(&frame["type"])).collect();
+        let once = |kind: &str| kinds.iter().filter(|each| **each == kind).count();
+        assert_eq!(once("task_state"), 1, "{kinds:?}");
+        let has_message = once("message_started") > 0;
+        if has_message {
+            assert_eq!(kinds[..2], ["message_started", "agent_status"], "{kinds:?}");
+            assert_eq!(frames[1]["status"], "working");
+            assert_eq!(frames[1]["reason"], "turn_start");
+            assert_eq!(once("message_started"), 1, "{kinds:?}");
+        }
+        let mut end = vec!["task_state", "agent_status"];
+        if once("message_complete") > 0 {
+            end.insert(0, "message_complete");
+        }
+        if once("pending_change") > 0 {
+            end.insert(0, "pending_change");
+        }
+        assert_eq!(once("message_complete"), usize::from(end.contains(&"message_complete")));
+        assert!(once("message_complete") == 1 || !has_message, "{kinds:?}");
+        assert_eq!(kinds[kinds.len() - end.len()..], end, "{kinds:?}");
+        let state = &frames[frames.len() - 2];
+        assert_eq!((&state["state"], &state["reason"]), (&result["state"], &result["reason"]));
     }
 
     /// The streamed text, joined.
