@@ -1,0 +1,196 @@
+//! The whole path with real agents: `boocoder run`, the agent's own program, a scripted model.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use boocoder_tests::{
+    model_server::{Call, ModelError, ModelServer, Moment, Reply, Script},
+    product::{Finished, Machine},
+    real_agents::{Approval, RealAgent, goose, opencode, tool},
+};
+use serde_json::Value;
+
+/// SIGINT, as a terminal's Ctrl-C sends it.
+const INTERRUPT: i32 = 2;
+
+/// A machine on which one agent is installed, configured as a user would do it, and its model.
+struct Desk {
+    agent: &'static str,
+    machine: Machine,
+    server: ModelServer,
+}
+
+impl Desk {
+    fn new(agent: &'static str, builder: fn(&str, &Path, Approval) -> RealAgent) -> Self {
+        let (server, mut machine) = (ModelServer::start(), Machine::new());
+        let real = builder(&server.url(), &machine.root().join("agent"), Approval::Ask);
+        let config = machine.root().join("boocoder.toml");
+        let env = real.env.iter().filter(|(name, _)| name != "PATH");
+        // For plain text, JSON's strings are TOML's.
+        let lines = env.map(|(name, value)| format!("{name} = {}\n", Value::from(value.as_str())));
+        fs::write(&config, format!("[agents.{agent}.env]\n{}", lines.collect::<String>())).unwrap();
+        let programs = machine.root().join("bin");
+        fs::create_dir(&programs).unwrap();
+        symlink(tool(agent), programs.join(agent)).unwrap();
+        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+        machine.set("PATH", path).set("BOOCODER_CONFIG", config.to_str().unwrap());
+        Self { agent, machine, server }
+    }
+
+    fn args<'a>(&'a self, rest: &[&'a str]) -> Vec<&'a str> {
+        [&["run", "--agent", self.agent, "--json", "--allow"], rest].concat()
+    }
+
+    /// The user's repository as it is, but for the mark by which opencode knows it again, which opencode
+    /// itself puts into the folder of git that all worktrees share.
+    fn repository(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+        let mut files = self.machine.fingerprint();
+        files.remove(Path::new(".git/opencode"));
+        files
+    }
+
+    /// Byte by byte as it was; a failure names the files only.
+    fn assert_untouched(&self, before: &BTreeMap<PathBuf, (u32, Vec<u8>)>) {
+        let now = self.repository();
+        let all = now.keys().chain(before.keys());
+        let changed: BTreeSet<_> = all.filter(|path| now.get(*path) != before.get(*path)).collect();
+        assert_eq!(changed, BTreeSet::new());
+    }
+
+    /// Nothing of a turn is left: no process, no worktree, no lock.
+    fn assert_clean(&self) {
+        assert_eq!(self.machine.processes(), Vec::<u32>::new());
+        assert_eq!(self.machine.worktrees(), Vec::<PathBuf>::new());
+        assert_eq!(self.machine.node_locks(), Vec::<PathBuf>::new());
+    }
+}
+
+fn has_type(frame: &Value, kind: &str) -> bool {
+    frame["type"] == kind
+}
+
+/// The frames of one turn stand in the order of SPEC 4, T7 and T13, numbered from 1 without a gap.
+fn assert_in_order(run: &Finished, end: &[&str]) {
+    let frames = run.frames();
+    for (frame, seq) in frames.iter().zip(1..) {
+        assert_eq!(frame["seq"], seq, "{frame}");
+    }
+    let kinds: Vec<_> = frames.iter().map(|frame| frame["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds[..2], ["message_started", "agent_status"]);
+    assert_eq!(frames[1]["status"], "working");
+    assert_eq!(kinds[kinds.len() - end.len()..], *end);
+    let once = ["message_started", "message_complete", "pending_change", "task_state"];
+    for kind in once {
+        let times = kinds.iter().filter(|found| **found == kind).count();
+        assert!(times <= 1, "{kind} came {times} times: {kinds:?}");
+    }
+}
+
+/// The agent edits two files; the checkout changes only when that was asked for.
+fn edits_are_applied_when_asked_for(desk: &Desk) {
+    let script = Script::new()
+        .then(Reply::new().reasoning(["First ", "I write."]).call(Call::write("new.txt", "one\n")))
+        .then(Reply::new().call(Call::edit("README.md", "A repository", "The repository")))
+        .then(Reply::new().and_text(["All ", "done."]).usage(2000, 30));
+    desk.server.when("make the file", script);
+    let untouched = desk.repository();
+
+    let kept = desk.machine.run(desk.args(&["please make the file"])).expect(0);
+    assert_in_order(&kept, &["pending_change", "message_complete", "task_state", "agent_status"]);
+    assert!(kept.text().ends_with("All done."), "{:?}", kept.text());
+    let frames = kept.frames();
+    let calls = frames.iter().filter(|frame| has_type(frame, "tool_call"));
+    let done = calls.filter(|frame| frame["tool_call"]["status"] == "completed").count();
+    assert!(done >= 2, "{frames:#?}");
+    assert!(frames.iter().any(|frame| has_type(frame, "reasoning_delta")), "{:?}", kept.kinds());
+    let message = frames.iter().find(|frame| has_type(frame, "message_complete")).unwrap();
+    assert_eq!(message["status"], "complete");
+    let figures = ["input_tokens", "context_used"].map(|name| message["usage"][name].as_u64());
+    assert!(figures.iter().any(|figure| *figure > Some(0)), "{message}");
+    let result = kept.result();
+    assert_eq!((&result["state"], &result["change"]["state"]), (&"completed".into(), &"pending".into()));
+    let paths: Vec<_> =
+        result["change"]["files"].as_array().unwrap().iter().map(|file| &file["path"]).collect();
+    assert_eq!(paths, ["README.md", "new.txt"]);
+    desk.assert_untouched(&untouched);
+    desk.assert_clean();
+
+    let applied = desk.machine.run(desk.args(&["--apply", "please make the file"])).expect(0);
+    assert_eq!(applied.result()["change"]["state"], "applied");
+    assert_eq!(desk.machine.read("new.txt").unwrap(), "one\n");
+    assert_eq!(desk.machine.read("README.md").unwrap(), "# The repository\n");
+    assert_eq!(desk.machine.git(["status", "--porcelain"]), " M README.md\n?? new.txt\n");
+    desk.assert_clean();
+}
+
+/// A refused key ends the task `failed`, whether the agent answers with an error or tells it as text.
+fn a_refused_key_fails_the_task(desk: &Desk) {
+    let untouched = desk.repository();
+    desk.server.when("hello", Script::new().then(ModelError::Unauthorised));
+    let run = desk.machine.run(desk.args(&["--apply", "hello"])).expect(1);
+    assert_in_order(&run, &["message_complete", "task_state", "agent_status"]);
+    let frames = run.frames();
+    let last = frames.last().unwrap();
+    assert_eq!((&last["status"], &last["reason"]), (&"error".into(), &"failed".into()));
+    let result = run.result();
+    assert_eq!((&result["state"], &result["reason"]), (&"failed".into(), &"unauthorised".into()));
+    let summary = result["summary"].as_str().unwrap();
+    assert!(summary.contains("Incorrect API key"), "{summary}");
+    desk.assert_untouched(&untouched);
+    desk.assert_clean();
+}
+
+/// Ctrl-C while text streams: cancelled, what was streamed is kept, and the agent's whole tree is gone.
+fn ctrl_c_in_text_cancels(desk: &Desk) {
+    let untouched = desk.repository();
+    desk.server.when("talk", Script::new().then(Reply::words(600).pace(Duration::from_millis(100))));
+    let mut live = desk.machine.start(desk.args(&["please talk"]));
+    live.wait_for_frame("delta", |frame| frame["content"].as_str().unwrap().contains("word"));
+    live.signal(INTERRUPT);
+    let run = live.finish().expect(130);
+    desk.assert_clean();
+    assert_in_order(&run, &["message_complete", "task_state", "agent_status"]);
+    let frames = run.frames();
+    let last = frames.last().unwrap();
+    assert_eq!((&last["status"], &last["reason"]), (&"idle".into(), &"cancelled".into()));
+    assert_eq!((&run.result()["state"], &run.result()["change"]), (&"cancelled".into(), &Value::Null));
+    assert!(run.text().starts_with("word1 "), "{:?}", run.text());
+    desk.server.wait_for(Moment::HungUp, "talk");
+    desk.assert_untouched(&untouched);
+}
+
+#[test]
+fn real_agent_opencode_edits_and_its_change_is_applied() {
+    edits_are_applied_when_asked_for(&Desk::new("opencode", opencode));
+}
+
+#[test]
+fn real_agent_goose_edits_and_its_change_is_applied() {
+    edits_are_applied_when_asked_for(&Desk::new("goose", goose));
+}
+
+#[test]
+fn real_agent_opencode_with_a_refused_key_fails() {
+    a_refused_key_fails_the_task(&Desk::new("opencode", opencode));
+}
+
+#[test]
+fn real_agent_goose_with_a_refused_key_fails() {
+    a_refused_key_fails_the_task(&Desk::new("goose", goose));
+}
+
+#[test]
+fn real_agent_opencode_obeys_ctrl_c_in_text() {
+    ctrl_c_in_text_cancels(&Desk::new("opencode", opencode));
+}
+
+#[test]
+fn real_agent_goose_obeys_ctrl_c_in_text() {
+    ctrl_c_in_text_cancels(&Desk::new("goose", goose));
+}
