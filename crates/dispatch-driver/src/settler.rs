@@ -3,7 +3,7 @@
 use dispatch_core::{
     frame::FrameBody,
     ids::{ChangeId, MessageId},
-    ports::{StoreError, WriteAnswer},
+    ports::{ChangeVerdict, Settlement, StoreError, WriteAnswer},
     profile::TurnLimits,
     routing::Route,
     task::{Name, TurnKey},
@@ -55,6 +55,9 @@ impl Settler {
         let (answer, frames) = persistently(|| self.ports.store.settle(&self.key, &settlement)).await?;
         let queued = frames.iter().any(|frame| matches!(frame.body, FrameBody::PendingChange { .. }));
         self.ports.publisher.publish(&frames.into());
+        if answer == WriteAnswer::Done {
+            self.log(&settlement);
+        }
         Ok((answer, queued.then_some(change)))
     }
 
@@ -65,6 +68,26 @@ impl Settler {
         let (answer, frames) = persistently(|| self.ports.store.requeue(&self.key, last)).await?;
         self.ports.publisher.publish(&frames.into());
         Ok(answer)
+    }
+
+    fn log(&self, settlement: &Settlement) {
+        let usage = settlement.message.as_ref().map(|message| &message.usage);
+        let files = match &settlement.change {
+            ChangeVerdict::Queue(change) => change.draft.files.len(),
+            ChangeVerdict::Leave | ChangeVerdict::Withdraw => 0,
+        };
+        tracing::info!(
+            task = %self.key.task,
+            session = %self.key.session,
+            agent = self.agent,
+            route = self.route.map(Route::as_str),
+            state = %settlement.state,
+            reason = %settlement.reason,
+            input_tokens = usage.and_then(|usage| usage.input_tokens),
+            output_tokens = usage.and_then(|usage| usage.output_tokens),
+            files_changed = files,
+            "turn ended"
+        );
     }
 
     /// Waits for the frames: an end is never recorded over missing ones.

@@ -81,11 +81,8 @@ pub async fn run_turn(ports: &Ports, config: &TurnConfig, claim: Claim, mut inbo
         }
         Err(failure) => fail_before_turn(ports, config, &claim, failure, &agent).await,
     };
-    match &report {
-        TurnReport::Settled { state, reason, change } => {
-            tracing::info!(task = %key.task, session = %key.session, agent, %state, %reason, ?change, "turn ended");
-        }
-        other => tracing::info!(task = %key.task, session = %key.session, agent, ?other, "turn ended"),
+    if !matches!(report, TurnReport::Settled { .. }) {
+        tracing::info!(task = %key.task, session = %key.session, agent, ?report, "turn given up here");
     }
     report
 }
