@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod exit;
 mod frames;
+mod keyboard;
 mod show;
 mod signals;
 mod tidy;

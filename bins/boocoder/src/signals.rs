@@ -5,7 +5,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::exit::Error;
+use crate::exit::{Code, Error};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,16 @@ pub enum Ask {
     Interrupt,
     /// SIGTERM, or the terminal is gone.
     Terminate,
+}
+
+impl Ask {
+    /// What a process that obeys it ends with.
+    pub const fn code(self) -> Code {
+        match self {
+            Self::Interrupt => Code::Stopped,
+            Self::Terminate => Code::Terminated,
+        }
+    }
 }
 
 /// The signals that end a run, from the moment this is made.
@@ -34,6 +44,11 @@ impl Signals {
             tokio::spawn(forward(stream, ask, sender.clone()));
         }
         Ok(Self(receiver))
+    }
+
+    /// A signal that has come already.
+    pub fn waiting(&mut self) -> Option<Ask> {
+        self.0.try_recv().ok()
     }
 
     /// The next signal. Cancel-safe.

@@ -17,10 +17,12 @@ use crate::{
     cli::{Globals, Run},
     exit::{Code, Error},
     frames::{self, Follow},
+    keyboard::Keyboard,
     show::text::Style,
     signals::{Ask, Signals},
     wire::App,
 };
+use decide::Person;
 use watch::Watcher;
 
 /// Runs one task, shows it, and decides about its change.
@@ -55,16 +57,21 @@ pub async fn run(globals: &Globals, args: Run) -> Result<Code, Error> {
     };
     let task = app.records.create_task(new).await?;
     let follow = Follow::new(Arc::clone(&app.records), task.session, woken);
-    let ended_by = attend(&node, &app, &task, follow, watcher, &mut signals).await?;
+    let mut keyboard = Keyboard::default();
+    let mut ended_by = attend(&node, &app, &task, follow, watcher, &mut signals, &mut keyboard).await?;
     node.leave().await?;
-    tidying.end().await;
+    tokio::select! {
+        biased;
+        () = tidying.end() => {}
+        // The next run goes on with it.
+        ask = signals.next() => ended_by = Some(ask),
+    }
 
     let task = app.records.task(task.id).await?;
-    let code = decide::decide(&app, &args, &task).await?;
-    Ok(match ended_by {
-        Some(Ask::Terminate) if code == Code::Stopped => Code::Terminated,
-        _ => code,
-    })
+    let code = decide::decide(&app, &args, &task, &mut Person { keyboard, signals, ended_by: &mut ended_by })
+        .await?;
+    // Who stopped it hears so, also where the turn's own end came first.
+    Ok(ended_by.map_or(code, Ask::code))
 }
 
 /// Runs the task's turn to its end while it is shown, signals are obeyed and permissions asked for.
@@ -75,6 +82,7 @@ async fn attend(
     mut follow: Follow,
     mut watcher: Watcher,
     signals: &mut Signals,
+    keyboard: &mut Keyboard,
 ) -> Result<Option<Ask>, Error> {
     let mut ended_by = None;
     let still_waits =
@@ -90,7 +98,7 @@ async fn attend(
                 break;
             }
             frames = follow.next() => watcher.show(&frames?, task.permissions),
-            answer = watcher.answered() => node.answer(task.id, answer.id, answer.answer),
+            answer = watcher.answered(keyboard) => node.answer(task.id, answer.id, answer.answer),
         }
     }
     loop {

@@ -1,6 +1,6 @@
 //! What happens to the change of a run.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 use dispatch_core::{
     change::{Change, ChangeState},
@@ -13,8 +13,20 @@ use crate::{
     cli::Run,
     commands::change::{apply, reject, show_summary},
     exit::{Code, Error},
+    keyboard::Keyboard,
+    signals::{Ask, Signals},
     wire::App,
 };
+
+/// Who decides: what they type, and whether they have had enough.
+pub struct Person<'a> {
+    /// What they type.
+    pub keyboard: Keyboard,
+    /// Their signals.
+    pub signals: Signals,
+    /// The signal that ended the run, if one did.
+    pub ended_by: &'a mut Option<Ask>,
+}
 
 enum Choice {
     Apply,
@@ -23,13 +35,13 @@ enum Choice {
 }
 
 /// Shows the run's result, decides about its change, and says how the run ended.
-pub async fn decide(app: &App, args: &Run, task: &Task) -> Result<Code, Error> {
+pub async fn decide(app: &App, args: &Run, task: &Task, person: &mut Person<'_>) -> Result<Code, Error> {
     let filter = ChangeFilter { task: Some(task.id), ..ChangeFilter::default() };
     let change = app.records.changes(&filter).await?.into_iter().next();
     let ended = Code::of_task(task.state, task.reason);
     let (code, change, problem) = match change {
         Some(change) if change.state == ChangeState::Pending => {
-            settle(app, args, task, change, ended).await?
+            settle(app, args, task, change, ended, person).await?
         }
         other => (ended, other, None),
     };
@@ -49,12 +61,13 @@ async fn settle(
     task: &Task,
     change: Change,
     ended: Code,
+    person: &mut Person<'_>,
 ) -> Result<(Code, Option<Change>, Option<String>), Error> {
     if !args.json {
         println!();
         show_summary(app, &change).await?;
     }
-    match choose(args, task, &change) {
+    match choose(args, task, &change, person).await {
         Choice::Keep => {
             if !args.json {
                 let id = &change.id.to_string()[..8];
@@ -79,8 +92,13 @@ async fn settle(
     }
 }
 
-/// Only what completed is applied without a question, and only a terminal is asked.
-fn choose(args: &Run, task: &Task, change: &Change) -> Choice {
+/// Only what completed is applied without a question, and only a terminal is asked. Who has stopped the run,
+/// or stops it now, keeps the change.
+async fn choose(args: &Run, task: &Task, change: &Change, person: &mut Person<'_>) -> Choice {
+    *person.ended_by = person.ended_by.or_else(|| person.signals.waiting());
+    if person.ended_by.is_some() {
+        return Choice::Keep;
+    }
     if args.apply {
         return if task.state == TaskState::Completed { Choice::Apply } else { Choice::Keep };
     }
@@ -93,12 +111,17 @@ fn choose(args: &Run, task: &Task, change: &Change) -> Choice {
     loop {
         print!("\n[a]pply, [k]eep for later, [r]eject? ");
         let _ = io::stdout().flush();
-        let mut line = String::new();
-        match io::stdin().lock().read_line(&mut line) {
-            Ok(0) | Err(_) => return Choice::Keep,
-            Ok(_) => {}
-        }
-        match line.trim().to_lowercase().as_str() {
+        let line = tokio::select! {
+            biased;
+            ask = person.signals.next() => {
+                *person.ended_by = Some(ask);
+                println!();
+                return Choice::Keep;
+            }
+            line = person.keyboard.line() => line,
+        };
+        let Some(line) = line else { return Choice::Keep };
+        match line.as_str() {
             "a" | "apply" => return Choice::Apply,
             "k" | "keep" => return Choice::Keep,
             "r" | "reject" => return Choice::Reject,

@@ -1,17 +1,22 @@
 //! The turn as it goes by, and the questions that it asks.
 
-use std::io::{self, BufRead, StdoutLock, Write};
+use std::{
+    collections::VecDeque,
+    io::{self, StdoutLock, Write},
+};
 
 use dispatch_core::{
     agent::{Answer, PermissionRequest},
     frame::{Frame, FrameBody},
     task::PermissionPolicy,
 };
-use tokio::sync::mpsc;
 
-use crate::show::{
-    stream::Stream,
-    text::{Style, safe_line},
+use crate::{
+    keyboard::Keyboard,
+    show::{
+        stream::Stream,
+        text::{Style, safe_line},
+    },
 };
 
 /// A user's answer to a permission request.
@@ -25,10 +30,9 @@ pub struct Answered {
 /// Shows a turn, as text or as JSON lines, and asks what it asks.
 pub struct Watcher {
     view: View,
-    asks: mpsc::UnboundedSender<PermissionRequest>,
-    answers: mpsc::UnboundedReceiver<Answered>,
-    /// Taken by the thread that asks, once there is something to ask.
-    asker: Option<(mpsc::UnboundedReceiver<PermissionRequest>, mpsc::UnboundedSender<Answered>)>,
+    /// What waits for an answer. The first one is the question that was put, if one was.
+    open: VecDeque<PermissionRequest>,
+    is_put: bool,
 }
 
 enum View {
@@ -39,14 +43,12 @@ enum View {
 impl Watcher {
     /// A watcher that writes to stdout.
     pub fn new(json: bool, style: Style) -> Self {
-        let (asks, to_ask) = mpsc::unbounded_channel();
-        let (answer, answers) = mpsc::unbounded_channel();
         let view = if json {
             View::Json { broken: false }
         } else {
             View::Text(Box::new(Stream::new(io::stdout().lock(), style)))
         };
-        Self { view, asks, answers, asker: Some((to_ask, answer)) }
+        Self { view, open: VecDeque::new(), is_put: false }
     }
 
     /// Shows frames; asks at the terminal where the policy says so.
@@ -59,11 +61,7 @@ impl Watcher {
             }
         }
         if policy == PermissionPolicy::Ask {
-            for frame in frames {
-                if let FrameBody::PermissionRequest { request } = &frame.body {
-                    self.ask(request.clone());
-                }
-            }
+            frames.iter().for_each(|frame| self.note_question(&frame.body));
         }
     }
 
@@ -75,20 +73,36 @@ impl Watcher {
         }
     }
 
-    /// The next answer that the user gave. Cancel-safe.
-    pub async fn answered(&mut self) -> Answered {
-        match self.answers.recv().await {
-            Some(answered) => answered,
-            None => std::future::pending().await,
+    /// The next answer that the user gives; the end of the input is a no. Cancel-safe.
+    pub async fn answered(&mut self, keyboard: &mut Keyboard) -> Answered {
+        loop {
+            let Some(request) = self.open.front() else { return std::future::pending().await };
+            if !std::mem::replace(&mut self.is_put, true) {
+                eprint!("allow once: {}? [y/n] ", safe_line(&request.tool_call.title));
+            }
+            let line = keyboard.line().await;
+            self.is_put = false;
+            let answer = match line.as_deref() {
+                Some("y" | "yes") => Answer::Allow,
+                Some("n" | "no") | None => Answer::Deny,
+                Some(_) => continue,
+            };
+            let id = request.id.clone();
+            self.open.pop_front();
+            return Answered { id, answer };
         }
     }
 
-    fn ask(&mut self, request: PermissionRequest) {
-        if let Some((to_ask, answer)) = self.asker.take() {
-            // Reading a terminal blocks and cannot be given up, so it has a thread that the program outlives.
-            std::thread::spawn(move || ask_all(to_ask, &answer));
+    /// A question that was answered otherwise, by its limit or by a Stop, is no longer asked.
+    fn note_question(&mut self, body: &FrameBody) {
+        match body {
+            FrameBody::PermissionRequest { request } => self.open.push_back(request.clone()),
+            FrameBody::PermissionResolved { id, .. } => {
+                self.is_put &= self.open.front().is_some_and(|request| request.id != *id);
+                self.open.retain(|request| request.id != *id);
+            }
+            _ => {}
         }
-        let _ = self.asks.send(request);
     }
 }
 
@@ -99,33 +113,4 @@ fn json_lines(frames: &[Frame]) -> io::Result<()> {
         out.write_all(b"\n")?;
     }
     out.flush()
-}
-
-fn ask_all(
-    mut to_ask: mpsc::UnboundedReceiver<PermissionRequest>,
-    answers: &mpsc::UnboundedSender<Answered>,
-) {
-    while let Some(request) = to_ask.blocking_recv() {
-        let answer = ask_one(&request);
-        if answers.send(Answered { id: request.id, answer }).is_err() {
-            return;
-        }
-    }
-}
-
-/// Asks until the answer is a yes or a no; the end of the input is a no.
-fn ask_one(request: &PermissionRequest) -> Answer {
-    loop {
-        eprint!("allow once: {}? [y/n] ", safe_line(&request.tool_call.title));
-        let mut line = String::new();
-        match io::stdin().lock().read_line(&mut line) {
-            Ok(0) | Err(_) => return Answer::Deny,
-            Ok(_) => {}
-        }
-        match line.trim().to_lowercase().as_str() {
-            "y" | "yes" => return Answer::Allow,
-            "n" | "no" => return Answer::Deny,
-            _ => {}
-        }
-    }
 }
