@@ -93,7 +93,9 @@ impl Backend for AcpOnce {
         let failed = |text: String| Failure::new(TerminalReason::CouldNotStart, text);
         if spec.cwd.to_str().is_none() {
             let path = spec.cwd.display();
-            return Err(failed(format!("the worktree's path is not UTF-8, which ACP cannot carry: {path}")));
+            return Err(failed(format!(
+                "the worktree's path is not UTF-8, which ACP cannot carry: {path}; choose another data folder"
+            )));
         }
         let tag = RunTag::new(format!("{}/{}", spec.run_tag, spec.task))
             .map_err(|error| Failure::new(TerminalReason::Internal, error.to_string()))?;

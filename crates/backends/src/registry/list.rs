@@ -128,7 +128,14 @@ impl Registry {
         let entry = match known {
             Some(entry) => entry,
             None if user.command.is_empty() => return Err(RegistryError::NoCommand { agent: name }),
-            None => self.entries.push_mut(own_entry(name)),
+            None => {
+                let entry = self.entries.push_mut(own_entry(name));
+                entry.install = format!(
+                    "[agents.{}] in boocoder.toml starts {:?}, which is no program here: correct its `command`",
+                    entry.name, user.command[0]
+                );
+                entry
+            }
         };
         if !user.command.is_empty() {
             entry.command = user.command.into_iter().map(Into::into).collect();
@@ -147,9 +154,7 @@ impl Registry {
 fn own_entry(name: Name) -> AgentEntry {
     AgentEntry {
         title: name.as_str().to_owned(),
-        install: format!(
-            "the program of [agents.{name}] in boocoder.toml was not found: correct its `command`"
-        ),
+        install: String::new(),
         name,
         command: Vec::new(),
         transport: Transport::Acp,

@@ -98,8 +98,8 @@ async fn what_cannot_be_started_is_named() {
     assert_eq!(failure.reason, TerminalReason::AgentNotInstalled);
     assert_eq!(
         failure.text,
-        "agent own is not installed: program /nowhere/agent was not found; the program of [agents.own] in \
-         boocoder.toml was not found: correct its `command`"
+        "agent own is not installed: program /nowhere/agent was not found; [agents.own] in \
+         boocoder.toml starts \"/nowhere/agent\", which is no program here: correct its `command`"
     );
     let own = Name::new("own").unwrap();
     assert!(matches!(fixture.agents().facts(&own), AgentFacts::NotInstalled { .. }));
