@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Run coding agents in git worktrees of their own; review, then apply or reject what they did.
 #[derive(Debug, Parser)]
-#[command(name = "boocoder", version, about, after_help = EXAMPLES)]
+#[command(name = "boocoder", version, after_help = EXAMPLES)]
 pub struct Cli {
     /// What is the same for all commands.
     #[command(flatten)]

@@ -10,15 +10,25 @@ use std::{
 use backends::registry::UserAgent;
 use config::{Config as Sources, Environment, File, FileFormat, Map, Value};
 use dispatch_core::{profile::TurnLimits, task::PermissionPolicy};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{cli::Globals, exit::Error, trust};
 
 /// The keys that an untrusted repository's file may set: nothing that runs, allows or moves anything.
 const HARMLESS: [&str; 4] = ["model", "mode", "thinking", "limits"];
 
-/// Environment variables of ours that are no configuration keys.
-const NOT_KEYS: [&str; 4] = ["BOOCODER_CONFIG", "BOOCODER_LOG", "BOOCODER_TOOLS", "BOOCODER_RUN"];
+/// What each variable of the environment that is a key begins with.
+const PREFIX: &str = "BOOCODER_";
+
+/// Environment variables of ours that are no keys, or, like the data directory, belong to the command line.
+const NOT_KEYS: [&str; 6] = [
+    "BOOCODER_CONFIG",
+    "BOOCODER_DATA_DIR",
+    "BOOCODER_DEMO_STATE",
+    "BOOCODER_LOG",
+    "BOOCODER_RUN",
+    "BOOCODER_TOOLS",
+];
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -71,12 +81,24 @@ impl Limits {
             silence: or(self.silence_s, defaults.silence),
             tool_silence: or(self.tool_silence_s, defaults.tool_silence),
             permission: or(self.permission_s, defaults.permission),
-            start: or(self.start_s, defaults.start),
+            // Which call was not answered, and what the agent printed, only its connection can tell: it comes first.
+            start: or(self.start_s.map(|limit| limit.saturating_add(5)), defaults.start),
             collect: or(self.diff_s, defaults.collect),
             output_bytes: self.output_bytes.unwrap_or(defaults.output_bytes),
             ..defaults
         }
     }
+}
+
+/// What holds of a file that is not trusted: its harmless keys. Others are not even looked at.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "it is only checked whether a file can be read as this")]
+struct Harmless {
+    model: Option<String>,
+    mode: Option<String>,
+    thinking: Option<String>,
+    #[serde(default)]
+    limits: Limits,
 }
 
 /// Configuration with where it led.
@@ -86,62 +108,49 @@ pub struct Loaded {
     pub config: Config,
     /// Where everything is kept.
     pub data_dir: PathBuf,
+    /// The files that it came from.
+    pub files: Vec<PathBuf>,
     /// What a person should hear about it.
     pub remarks: Vec<String>,
 }
 
 /// Reads the configuration that holds in `repository`.
 pub fn load(globals: &Globals, repository: Option<&Path>) -> Result<Loaded, Error> {
-    let user = user_file(globals)?;
-    let of_user = build(user.iter().map(|(path, text)| (path.as_path(), text.as_str())))?;
-    let data_dir = data_dir(globals, of_user.data_dir.clone())?;
-    let mut remarks = Vec::new();
-    let own = match repository {
-        Some(repository) => own_file(repository, &data_dir, &mut remarks)?,
-        None => None,
-    };
-    let files = user.iter().map(|(path, text)| Source::Text(path, text)).chain(own.map(Source::Values));
-    Ok(Loaded { config: build_from(files)?, data_dir, remarks })
-}
-
-enum Source<'a> {
-    Text(&'a Path, &'a str),
-    Values(Map<String, Value>),
-}
-
-fn build<'a>(files: impl Iterator<Item = (&'a Path, &'a str)>) -> Result<Config, Error> {
-    build_from(files.map(|(path, text)| Source::Text(path, text)))
-}
-
-fn build_from<'a>(sources: impl Iterator<Item = Source<'a>>) -> Result<Config, Error> {
-    let mut builder = Sources::builder();
-    for source in sources {
-        builder = match source {
-            Source::Text(path, text) => {
-                // Parsed by itself first, so that an error names its file.
-                values(path, text)?;
-                builder.add_source(File::from_str(text, FileFormat::Toml))
-            }
-            Source::Values(values) => {
-                let mut layer = Sources::builder();
-                for (key, value) in values {
-                    layer = layer.set_override(key, value).map_err(wrong)?;
-                }
-                builder.add_source(layer.build().map_err(wrong)?)
-            }
-        };
+    let (mut files, mut layers, mut remarks) = (Vec::new(), Vec::new(), Vec::new());
+    if let Some((path, text)) = user_file(globals)? {
+        check::<Config>(&path, &text)?;
+        layers.push(values(&path, &text)?);
+        files.push(path);
     }
-    let keys = std::env::vars().filter(|(name, _)| !NOT_KEYS.contains(&name.as_str())).collect();
-    let environment = Environment::with_prefix("BOOCODER")
-        .prefix_separator("_")
-        .separator("__")
-        .try_parsing(true)
-        .source(Some(keys));
-    builder.add_source(environment).build().and_then(Sources::try_deserialize).map_err(wrong)
+    let mut config = merge(&layers)?;
+    let data_dir = data_dir(globals, config.data_dir.clone())?;
+    if let Some(repository) = repository
+        && let Some((path, values)) = own_file(repository, &data_dir, &mut remarks)?
+    {
+        layers.push(values);
+        files.push(path);
+        config = merge(&layers)?;
+    }
+    Ok(Loaded { config, data_dir, files, remarks })
 }
 
-fn wrong(error: config::ConfigError) -> Error {
-    Error::usage(format!("the configuration is wrong: {error}"))
+/// Checks that a file says what it may say.
+///
+/// # Errors
+/// What is wrong with it, and in which line.
+fn check<T: DeserializeOwned>(path: &Path, text: &str) -> Result<(), Error> {
+    toml::from_str::<T>(text).map(drop).map_err(|error| {
+        let error = error.to_string();
+        Error::usage(format!("{} is wrong: {}", path.display(), error.trim_end()))
+    })
+}
+
+/// Checks that a repository's file could be used if it were trusted.
+///
+/// # Errors
+/// What is wrong with it, and in which line.
+pub fn check_own(path: &Path, text: &str) -> Result<(), Error> {
+    check::<Config>(path, text)
 }
 
 fn values(path: &Path, text: &str) -> Result<Map<String, Value>, Error> {
@@ -149,6 +158,42 @@ fn values(path: &Path, text: &str) -> Result<Map<String, Value>, Error> {
     parsed
         .and_then(Sources::try_deserialize)
         .map_err(|error| Error::usage(format!("{} is wrong: {error}", path.display())))
+}
+
+/// The layers, later ones over earlier ones, and the environment over all.
+fn merge(layers: &[Map<String, Value>]) -> Result<Config, Error> {
+    let mut builder = Sources::builder();
+    for values in layers {
+        let mut layer = Sources::builder();
+        for (key, value) in values {
+            layer = layer.set_override(key, value.clone()).map_err(wrong)?;
+        }
+        builder = builder.add_source(layer.build().map_err(wrong)?);
+    }
+    let environment = Environment::with_prefix("BOOCODER")
+        .prefix_separator("_")
+        .separator("__")
+        .try_parsing(true)
+        .source(Some(variables()?));
+    builder.add_source(environment).build().and_then(Sources::try_deserialize).map_err(wrong)
+}
+
+/// The files were checked before, each by itself.
+fn wrong(error: config::ConfigError) -> Error {
+    Error::usage(format!(
+        "a variable of the environment is wrong: {error}; each is {PREFIX} and a key, as in {PREFIX}LIMITS__SILENCE_S=60"
+    ))
+}
+
+/// The environment's variables that are keys. The others may be anything, bytes that are no text included.
+fn variables() -> Result<Map<String, String>, Error> {
+    let ours = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    ours.filter(|(name, _)| name.starts_with(PREFIX) && !NOT_KEYS.contains(&name.as_str()))
+        .map(|(name, value)| match value.into_string() {
+            Ok(value) => Ok((name, value)),
+            Err(_) => Err(Error::usage(format!("the variable {name} is not UTF-8 text"))),
+        })
+        .collect()
 }
 
 /// The user's file: the one named, which must be there, or the one in the configuration folder.
@@ -179,14 +224,16 @@ fn own_file(
     repository: &Path,
     data_dir: &Path,
     remarks: &mut Vec<String>,
-) -> Result<Option<Map<String, Value>>, Error> {
+) -> Result<Option<(PathBuf, Map<String, Value>)>, Error> {
     let Some((path, text)) = read_if_there(&repository.join(trust::FILE))? else { return Ok(None) };
     let mut values = values(&path, &text)?;
-    // Where everything is kept was decided before this file was looked at.
-    values.remove("data_dir");
-    if !trust::is_trusted(data_dir, repository, text.as_bytes()) {
-        let ignored: Vec<_> =
+    if trust::is_trusted(data_dir, repository, text.as_bytes()) {
+        check::<Config>(&path, &text)?;
+    } else {
+        check::<Harmless>(&path, &text)?;
+        let mut ignored: Vec<_> =
             values.keys().filter(|key| !HARMLESS.contains(&key.as_str())).cloned().collect();
+        ignored.sort();
         values.retain(|key, _| HARMLESS.contains(&key.as_str()));
         if !ignored.is_empty() {
             remarks.push(format!(
@@ -196,7 +243,11 @@ fn own_file(
             ));
         }
     }
-    Ok(Some(values))
+    // Where everything is kept was decided before this file was looked at.
+    if values.remove("data_dir").is_some() {
+        remarks.push(format!("{}: data_dir is ignored, it is the user's to set", path.display()));
+    }
+    Ok(Some((path, values)))
 }
 
 fn data_dir(globals: &Globals, configured: Option<PathBuf>) -> Result<PathBuf, Error> {

@@ -62,8 +62,8 @@ impl App {
             .map_err(|error| Error::start(with_advice(&error)))?;
         let repository = find_repository(&worktrees, globals);
         let root = repository.as_ref().ok().and_then(Project::root);
-        let Loaded { config, remarks, .. } = config::load(globals, root)?;
-        let registry = Arc::new(registry(&config)?);
+        let Loaded { config, files, remarks, .. } = config::load(globals, root)?;
+        let registry = Arc::new(registry(&config, &files)?);
         let launcher = Launcher::new(Supervisor::SelfExe);
         Ok(Self {
             config,
@@ -143,6 +143,12 @@ impl App {
         if let Some(seconds) = self.config.limits.stop_grace_s {
             settings.grace = Duration::from_secs(seconds);
         }
+        if let Some(seconds) = self.config.limits.start_s {
+            // Each call has the whole time; the turn's own limit, a little longer, holds for all of them.
+            let limits = &mut settings.connection.time_limits;
+            (limits.initialize, limits.new_session) =
+                (Duration::from_secs(seconds), Duration::from_secs(seconds));
+        }
         RegisteredAgents::new(Arc::clone(&self.registry), settings)
     }
 
@@ -192,14 +198,15 @@ fn find_repository(worktrees: &Worktrees, globals: &Globals) -> Result<Project, 
 }
 
 /// The shipped agents, the user's, and the demo agent, which is this very program.
-fn registry(config: &Config) -> Result<Registry, Error> {
+fn registry(config: &Config, files: &[PathBuf]) -> Result<Registry, Error> {
     let user = config.agents.iter().map(|(name, agent)| match Name::new(name) {
         Some(name) => Ok((name, agent.clone())),
         None => Err(Error::usage("[agents.\"\"]: an agent needs a name")),
     });
     let user = user.collect::<Result<Vec<_>, _>>()?;
-    let registry =
-        Registry::new(user).map_err(|error| Error::usage(format!("the configuration is wrong: {error}")))?;
+    let files = files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ");
+    let registry = Registry::new(user)
+        .map_err(|error| Error::usage(format!("the configuration is wrong ({files}): {error}")))?;
     let program = std::env::current_exe()
         .map_err(|error| Error::start(format!("this program's own file cannot be found: {error}")))?;
     Ok(registry.with_demo(vec![program.into(), OsString::from("demo-agent")]))
