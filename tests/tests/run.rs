@@ -228,8 +228,8 @@ fn usage_errors_exit_with_2_and_say_what_to_do() {
         (&["nonsense"], "nonsense"),
         (&["task", "show", "zz"], "zz"),
         (&["task", "show", "0123456789"], "0123456789"),
-        (&["task", "list", "--all", "--state", "nonsense"], "nonsense"),
-        (&["change", "list", "--all", "--state", "nonsense"], "nonsense"),
+        (&["task", "list", "--all", "--state", "nonsense"], "there are pending, running, completed"),
+        (&["change", "list", "--all", "--state", "nonsense"], "withdrawn, all"),
         (&["change", "apply", "0123456789"], "0123456789"),
         (&["checkpoint", "restore", "0123456789"], "0123456789"),
     ] {
@@ -280,7 +280,7 @@ fn permissions_and_decisions_are_asked_at_a_terminal() {
         let mut yes = start();
         yes.wait_for("May I?? [y/n] ");
         yes.type_line("yes");
-        yes.wait_for("1 files changed");
+        yes.wait_for("1 file changed");
         yes.wait_for("asked.txt");
         yes.wait_for("[a]pply, [k]eep for later, [r]eject? ");
         yes.type_line(typed);
@@ -337,7 +337,7 @@ fn text_for_a_pipe_is_plain_and_complete() {
         "answered: allow",
         "a.txt",
         "task completed",
-        "1 files changed, +1 -0",
+        "1 file changed, +1 -0",
         "+x",
         "kept: `boocoder change apply ",
     ] {
@@ -348,6 +348,27 @@ fn text_for_a_pipe_is_plain_and_complete() {
     }
     assert!(!shown.contains('\u{1b}'), "{shown:?}");
     assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn readers_that_are_gone_leave_no_work_undone() {
+    let machine = Machine::new();
+    for args in [
+        &["run", "--agent", "demo", "--apply", EDIT][..],
+        &["doctor"],
+        &["task", "list"],
+        &["change", "show"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = machine.boocoder(args);
+        command.stdout(writer.try_clone().unwrap()).stderr(writer);
+        let code = command.status().unwrap().code();
+        assert_eq!(code, Some(if args[0] == "change" { 2 } else { 0 }), "{args:?}");
+    }
+    assert_eq!(machine.read("new.txt").as_deref(), Some("hello"));
+    assert_eq!(states(&machine), ["applied"]);
+    machine.assert_nothing_left();
 }
 
 #[test]

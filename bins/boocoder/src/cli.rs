@@ -29,6 +29,7 @@ environment variable, for example BOOCODER_AGENT=goose or BOOCODER_LIMITS__SILEN
 
 /// What is the same for all commands.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of all commands")]
 pub struct Globals {
     /// The configuration file, in place of the user's own
     #[arg(long, global = true, env = "BOOCODER_CONFIG", value_name = "FILE")]

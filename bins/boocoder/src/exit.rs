@@ -79,6 +79,12 @@ impl Error {
     }
 }
 
+/// A `--state` that is none.
+pub fn unknown_state(given: &str, all: &[impl fmt::Display], more: &str) -> Error {
+    let all = all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Error::usage(format!("--state {given}: there is no such state; there are {all}{more}"))
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

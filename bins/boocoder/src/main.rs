@@ -1,12 +1,15 @@
 //! The dispatcher for coding agents: a thin binary around the libraries.
 
+// First, as its macros are everybody's.
+#[macro_use]
+mod show;
+
 mod cli;
 mod commands;
 mod config;
 mod exit;
 mod frames;
 mod keyboard;
-mod show;
 mod signals;
 mod tidy;
 mod trust;
@@ -25,13 +28,13 @@ fn main() -> ExitCode {
         return demo_agent::main(args);
     }
     if let Err(error) = backends::process::become_subreaper() {
-        eprintln!("boocoder: orphans of a killed supervisor will only be found by their tag: {error}");
+        complain!("boocoder: orphans of a killed supervisor will only be found by their tag: {error}");
     }
     show::log::start(cli.globals.verbose);
     match run(cli) {
         Ok(code) => code.into(),
         Err(error) => {
-            eprintln!("boocoder: {error}");
+            complain!("boocoder: {error}");
             error.code().into()
         }
     }

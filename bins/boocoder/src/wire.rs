@@ -89,7 +89,7 @@ impl App {
 
     /// Says on stderr what the user should hear about the configuration.
     pub fn remark(&self) {
-        self.remarks.iter().for_each(|remark| eprintln!("boocoder: {remark}"));
+        self.remarks.iter().for_each(|remark| complain!("boocoder: {remark}"));
     }
 
     /// The project that a list is about: this one, or all.
@@ -133,7 +133,7 @@ impl App {
         let entry = self.registry.first_installed(path.as_deref()).ok_or_else(|| {
             Error::start("no agent is installed; `boocoder doctor` says how to install one")
         })?;
-        eprintln!("boocoder: no agent named; using {} ({})", entry.name, entry.title);
+        complain!("boocoder: no agent named; using {} ({})", entry.name, entry.title);
         Ok(entry.name.clone())
     }
 

@@ -27,7 +27,7 @@ pub async fn run(globals: &Globals) -> Result<Code, Error> {
     for entry in app.registry.entries() {
         rows.push(row(&app, entry, &tag).await);
     }
-    print!("{}", table(&["AGENT", "VERSION", "ROUTE", ""], &rows));
+    put!("{}", table(&["AGENT", "VERSION", "ROUTE", ""], &rows));
     Ok(Code::Completed)
 }
 

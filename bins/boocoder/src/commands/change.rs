@@ -13,9 +13,9 @@ use worktree::{ChangeSet, CheckpointId, dispatch::with_advice};
 
 use crate::{
     cli::{ChangeCommand, ChangeFormat, ChangeList, Globals},
-    exit::{Code, Error},
+    exit::{Code, Error, unknown_state},
     show::{
-        table::{short, table},
+        table::{files, short, table},
         text::{Style, safe, safe_line},
     },
     wire::App,
@@ -36,12 +36,12 @@ pub async fn run(globals: &Globals, command: ChangeCommand) -> Result<Code, Erro
         ChangeCommand::Apply { change } => {
             let change = app.records.find_change(&change).await?;
             apply(&app, &change).await?;
-            println!("applied");
+            say!("applied");
         }
         ChangeCommand::Reject { change } => {
             let change = app.records.find_change(&change).await?;
             reject(&app, &change).await?;
-            println!("rejected");
+            say!("rejected");
         }
     }
     Ok(Code::Completed)
@@ -50,7 +50,9 @@ pub async fn run(globals: &Globals, command: ChangeCommand) -> Result<Code, Erro
 async fn list(app: &App, args: &ChangeList) -> Result<(), Error> {
     let state = match args.state.as_str() {
         "all" => None,
-        word => Some(word.parse::<ChangeState>().map_err(|error| Error::usage(format!("--state: {error}")))?),
+        word => {
+            Some(word.parse::<ChangeState>().map_err(|_| unknown_state(word, ChangeState::ALL, ", all"))?)
+        }
     };
     let project = app.project_filter(args.all).await?;
     let changes = app.records.changes(&ChangeFilter { project, state, ..ChangeFilter::default() }).await?;
@@ -63,12 +65,12 @@ async fn list(app: &App, args: &ChangeList) -> Result<(), Error> {
             short(change.id),
             change.state.to_string(),
             safe_line(&change.agent),
-            format!("{} files, +{additions} -{deletions}{}", change.draft.files.len(), marks(change)),
+            format!("{}, +{additions} -{deletions}{}", files(change.draft.files.len()), marks(change)),
             short(change.task),
         ]
     };
     let rows: Vec<_> = changes.iter().map(row).collect();
-    print!("{}", table(&["CHANGE", "STATE", "AGENT", "SIZE", "TASK"], &rows));
+    put!("{}", table(&["CHANGE", "STATE", "AGENT", "SIZE", "TASK"], &rows));
     Ok(())
 }
 
@@ -87,7 +89,7 @@ async fn show(app: &App, change: &Change, format: ChangeFormat) -> Result<(), Er
     match format {
         ChangeFormat::Json => app.json_lines(std::slice::from_ref(change)),
         ChangeFormat::Summary => {
-            println!("change  {}\ntask    {}\nstate   {}", change.id, change.task, change.state);
+            say!("change  {}\ntask    {}\nstate   {}", change.id, change.task, change.state);
             show_summary(app, change).await
         }
         ChangeFormat::Patch => {
@@ -103,7 +105,7 @@ async fn show(app: &App, change: &Change, format: ChangeFormat) -> Result<(), Er
 pub async fn show_summary(app: &App, change: &Change) -> Result<(), Error> {
     let style = Style::for_terminal(io::stdout().is_terminal());
     let (additions, deletions) = change.draft.totals();
-    println!("{} files changed, +{additions} -{deletions}{}", change.draft.files.len(), marks(change));
+    say!("{} changed, +{additions} -{deletions}{}", files(change.draft.files.len()), marks(change));
     for file in &change.draft.files {
         let from = file.from.as_ref().map(|from| format!(" (was {})", safe_line(from))).unwrap_or_default();
         let size = if file.binary {
@@ -111,17 +113,17 @@ pub async fn show_summary(app: &App, change: &Change) -> Result<(), Error> {
         } else {
             format!("+{} -{}", file.additions, file.deletions)
         };
-        println!("  {:12} {}{from}  {size}", file.kind, safe_line(&file.path));
+        say!("  {:12} {}{from}  {size}", file.kind, safe_line(&file.path));
     }
     for warning in &change.draft.warnings {
-        println!("  ! {}", safe_line(warning));
+        say!("  ! {}", safe_line(warning));
     }
     let mut patch = Patch(Vec::new());
     let set = change_set(app, change).await?;
     match set.write_patch(&mut patch) {
         Ok(()) => print_patch(&String::from_utf8_lossy(&patch.0), style),
         Err(_) if patch.0.len() >= SHOWN => {
-            println!(
+            say!(
                 "the patch is too long to be shown here: `boocoder change show {} --format patch`",
                 short(change.id)
             );

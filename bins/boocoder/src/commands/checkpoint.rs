@@ -44,7 +44,7 @@ async fn list(app: &App, task: &str, json: bool) -> Result<(), Error> {
         ]
     };
     let rows: Vec<_> = checkpoints.iter().map(row).collect();
-    print!("{}", table(&["CHECKPOINT", "KIND", "COMMIT", "REF"], &rows));
+    put!("{}", table(&["CHECKPOINT", "KIND", "COMMIT", "REF"], &rows));
     Ok(())
 }
 
@@ -76,12 +76,12 @@ async fn restore(app: &App, prefix: &str) -> Result<(), Error> {
             snapshot: dispatch::snapshot(&restored.before),
         };
         let before = app.records.add_checkpoint(task.id, before).await?;
-        println!("restored {}; checkpoint {} undoes it", worktree.path().display(), short(before.id));
+        say!("restored {}; checkpoint {} undoes it", worktree.path().display(), short(before.id));
         return Ok(());
     }
     let set = project.change_set(taken.base_tree, taken.tree, Some(id), &never).map_err(failed)?;
     if set.is_empty() {
-        println!("the worktree is gone, and this checkpoint holds nothing but its base: nothing to do");
+        say!("the worktree is gone, and this checkpoint holds nothing but its base: nothing to do");
         return Ok(());
     }
     let agent = task.options.agent.as_ref().map_or("native", |agent| agent.as_str()).to_owned();
@@ -94,8 +94,8 @@ async fn restore(app: &App, prefix: &str) -> Result<(), Error> {
     };
     let change = app.records.add_change(NewChange { task: task.id, change }).await?;
     let short = short(change.id);
-    println!("the worktree is gone; what this checkpoint holds waits as change {short}");
-    println!("look at it with `boocoder change show {short}`, then apply or reject it");
+    say!("the worktree is gone; what this checkpoint holds waits as change {short}");
+    say!("look at it with `boocoder change show {short}`, then apply or reject it");
     Ok(())
 }
 

@@ -18,30 +18,30 @@ use worktree::Leftover;
 /// Says what is missing and how to install it, and what earlier runs left over. Changes nothing.
 pub async fn run(globals: &Globals) -> Result<Code, Error> {
     let app = App::open(globals)?;
-    println!("data directory   {}", app.data_dir.display());
+    say!("data directory   {}", app.data_dir.display());
     match app.require_repository() {
-        Ok(path) => println!("repository       {}", path.display()),
-        Err(error) => println!("repository       none: {error}"),
+        Ok(path) => say!("repository       {}", path.display()),
+        Err(error) => say!("repository       none: {error}"),
     }
     app.remark();
-    println!("\nagents");
+    say!("\nagents");
     let agents = app.agents();
     for entry in app.registry.entries() {
         match agents.facts(&entry.name) {
-            AgentFacts::Installed { .. } => println!("  {:18} installed", entry.name),
+            AgentFacts::Installed { .. } => say!("  {:18} installed", entry.name),
             AgentFacts::NotInstalled { hint } | AgentFacts::Unknown { hint } => {
-                println!("  {:18} missing: {hint}", entry.name);
+                say!("  {:18} missing: {hint}", entry.name);
             }
         }
     }
-    println!("\nleft over");
+    say!("\nleft over");
     let found = leftovers(&app).await?;
     if found.is_empty() {
-        println!("  nothing");
+        say!("  nothing");
     }
-    found.iter().for_each(|line| println!("  {line}"));
+    found.iter().for_each(|line| say!("  {line}"));
     if !found.is_empty() {
-        println!("the next `boocoder run` in any project tidies up what no live dispatcher needs");
+        say!("the next `boocoder run` in any project tidies up what no live dispatcher needs");
     }
     Ok(Code::Completed)
 }

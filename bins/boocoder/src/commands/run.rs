@@ -118,7 +118,7 @@ async fn stop(node: &Node, task: TaskId, ask: Ask, ended_by: &mut Option<Ask>) -
         node.hurry(task);
         return Ok(());
     }
-    eprintln!("stopping; once more ends it at once");
+    complain!("stopping; once more ends it at once");
     node.stop(task).await?;
     Ok(())
 }

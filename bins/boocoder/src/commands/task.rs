@@ -8,7 +8,7 @@ use dispatch_core::{
 
 use crate::{
     cli::{Globals, TaskCommand, TaskList},
-    exit::{Code, Error},
+    exit::{Code, Error, unknown_state},
     show::{
         stream::tool_status,
         table::{short, table},
@@ -29,9 +29,7 @@ pub async fn run(globals: &Globals, command: TaskCommand) -> Result<Code, Error>
 
 async fn list(app: &App, args: &TaskList) -> Result<(), Error> {
     let state = match &args.state {
-        Some(word) => {
-            Some(word.parse::<TaskState>().map_err(|error| Error::usage(format!("--state: {error}")))?)
-        }
+        Some(word) => Some(word.parse::<TaskState>().map_err(|_| unknown_state(word, TaskState::ALL, ""))?),
         None => None,
     };
     let project = app.project_filter(args.all).await?;
@@ -48,7 +46,7 @@ async fn list(app: &App, args: &TaskList) -> Result<(), Error> {
             safe_line(first_chars(&task.input, 60)),
         ]
     };
-    print!("{}", table(&["TASK", "STATE", "AGENT", "INPUT"], &tasks.iter().map(row).collect::<Vec<_>>()));
+    put!("{}", table(&["TASK", "STATE", "AGENT", "INPUT"], &tasks.iter().map(row).collect::<Vec<_>>()));
     Ok(())
 }
 
@@ -67,20 +65,20 @@ async fn show(app: &App, prefix: &str, json: bool) -> Result<(), Error> {
     if json {
         return app.json_lines(&[serde_json::json!({ "task": task, "messages": messages })]);
     }
-    println!("task     {}", task.id);
-    println!("state    {}", state_of(&task));
-    println!("agent    {}", task.options.agent.as_ref().map_or("native", |agent| agent.as_str()));
-    println!("session  {}", task.session);
+    say!("task     {}", task.id);
+    say!("state    {}", state_of(&task));
+    say!("agent    {}", task.options.agent.as_ref().map_or("native", |agent| agent.as_str()));
+    say!("session  {}", task.session);
     if let Some(route) = task.route {
-        println!("route    {route}");
+        say!("route    {route}");
     }
     if let Some(summary) = &task.summary {
-        println!("summary  {}", safe_line(summary));
+        say!("summary  {}", safe_line(summary));
     }
     for message in &messages {
-        println!("\n{} ({})", message.role, message.state);
+        say!("\n{} ({})", message.role, message.state);
         if message.role == Role::User {
-            println!("{}", safe(&message.content));
+            say!("{}", safe(&message.content));
         }
         message.parts.iter().for_each(part);
     }
@@ -89,16 +87,16 @@ async fn show(app: &App, prefix: &str, json: bool) -> Result<(), Error> {
 
 fn part(part: &Part) {
     match part {
-        Part::Text { text, .. } => println!("{}", safe(text)),
-        Part::Reasoning { text } => println!("(reasoning) {}", safe(text)),
+        Part::Text { text, .. } => say!("{}", safe(text)),
+        Part::Reasoning { text } => say!("(reasoning) {}", safe(text)),
         Part::ToolCall { tool_call: call } => {
-            println!("* {} {} {}", safe_line(&call.kind), safe_line(&call.title), tool_status(call.status));
+            say!("* {} {} {}", safe_line(&call.kind), safe_line(&call.title), tool_status(call.status));
         }
         Part::Plan { entries } => {
             for entry in entries {
-                println!("- {} ({})", safe_line(&entry.content), safe_line(&entry.status));
+                say!("- {} ({})", safe_line(&entry.content), safe_line(&entry.status));
             }
         }
-        Part::Error { reason, text } => println!("! {reason}: {}", safe(text)),
+        Part::Error { reason, text } => say!("! {reason}: {}", safe(text)),
     }
 }

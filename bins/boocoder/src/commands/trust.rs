@@ -21,6 +21,6 @@ pub fn run(globals: &Globals) -> Result<Code, Error> {
     config::check_own(&path, &content)?;
     trust::trust(&app.data_dir, &repository, content.as_bytes())
         .map_err(|error| Error::start(format!("the data directory {}: {error}", app.data_dir.display())))?;
-    println!("trusted as it stands now: {}", path.display());
+    say!("trusted as it stands now: {}", path.display());
     Ok(Code::Completed)
 }

@@ -76,6 +76,7 @@ impl<W: Write> Stream<W> {
             | FrameBody::AgentCommands { .. }
             | FrameBody::PendingChange { .. } => {}
             FrameBody::TaskState { state, reason } => {
+                let reason = reason.filter(|reason| reason.as_str() != state.as_str());
                 let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
                 self.note(&format!("task {state}{reason}"));
             }

@@ -24,6 +24,11 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A number of files, in words.
+pub fn files(count: usize) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
 /// The first digits of an id, as people copy them.
 pub fn short(id: impl ToString) -> String {
     id.to_string().chars().take(8).collect()

@@ -48,9 +48,9 @@ pub async fn decide(app: &App, args: &Run, task: &Task, person: &mut Person<'_>)
     if args.json {
         result_line(task, change.as_ref(), problem.as_deref())?;
     } else if let Some(problem) = &problem {
-        eprintln!("boocoder: {problem}");
+        complain!("boocoder: {problem}");
     } else if change.is_none() && task.state == TaskState::Completed {
-        println!("nothing was changed");
+        say!("nothing was changed");
     }
     Ok(code)
 }
@@ -64,21 +64,21 @@ async fn settle(
     person: &mut Person<'_>,
 ) -> Result<(Code, Option<Change>, Option<String>), Error> {
     if !args.json {
-        println!();
+        say!();
         show_summary(app, &change).await?;
     }
     match choose(args, task, &change, person).await {
         Choice::Keep => {
             if !args.json {
                 let id = &change.id.to_string()[..8];
-                println!("\nkept: `boocoder change apply {id}` or `boocoder change reject {id}`");
+                say!("\nkept: `boocoder change apply {id}` or `boocoder change reject {id}`");
             }
             Ok((ended, Some(change), None))
         }
         Choice::Apply => match apply(app, &change).await {
             Ok(applied) => {
                 if !args.json {
-                    println!("applied");
+                    say!("applied");
                 }
                 Ok((ended, Some(applied), None))
             }
@@ -86,7 +86,7 @@ async fn settle(
         },
         Choice::Reject => {
             let rejected = reject(app, &change).await?;
-            println!("rejected");
+            say!("rejected");
             Ok((ended, Some(rejected), None))
         }
     }
@@ -106,16 +106,16 @@ async fn choose(args: &Run, task: &Task, change: &Change, person: &mut Person<'_
         return Choice::Keep;
     }
     if change.from_failed_turn {
-        println!("\nthis change is from a turn that failed");
+        say!("\nthis change is from a turn that failed");
     }
     loop {
-        print!("\n[a]pply, [k]eep for later, [r]eject? ");
+        put!("\n[a]pply, [k]eep for later, [r]eject? ");
         let _ = io::stdout().flush();
         let line = tokio::select! {
             biased;
             ask = person.signals.next() => {
                 *person.ended_by = Some(ask);
-                println!();
+                say!();
                 return Choice::Keep;
             }
             line = person.keyboard.line() => line,

@@ -78,7 +78,7 @@ impl Watcher {
         loop {
             let Some(request) = self.open.front() else { return std::future::pending().await };
             if !std::mem::replace(&mut self.is_put, true) {
-                eprint!("allow once: {}? [y/n] ", safe_line(&request.tool_call.title));
+                ask!("allow once: {}? [y/n] ", safe_line(&request.tool_call.title));
             }
             let line = keyboard.line().await;
             self.is_put = false;
