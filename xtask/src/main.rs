@@ -3,6 +3,7 @@
 //! A command is a file with a `run` function and a row in [`COMMANDS`]. The standard library is all
 //! that is used, so that the first command on a bare machine compiles in a second.
 
+mod bench;
 mod fix;
 mod process;
 mod sim;
@@ -45,6 +46,7 @@ const COMMANDS: &[Command] = &[
         run: test::run,
     },
     Command { name: "sim", about: "replay one seed of the simulation, with its trace", run: sim::run },
+    Command { name: "bench", about: "time and memory of the whole path, beside acpx", run: bench::run },
     Command { name: "tools", about: "install the pinned programs into target/tools", run: tools::run },
     Command { name: "fix", about: "format, and apply what clippy can fix", run: fix::run },
 ];
