@@ -351,6 +351,15 @@ fn text_for_a_pipe_is_plain_and_complete() {
 }
 
 #[test]
+fn the_log_is_plain_where_nobody_sees_colours() {
+    let mut machine = Machine::new();
+    machine.set("NO_COLOR", "").set("BOOCODER_MODEL", "");
+    let run = machine.run(["-v", "run", "--agent", "demo", "/say hello"]).expect(0);
+    assert!(run.stderr.contains("turn ended") && !run.stderr.contains('\u{1b}'), "{:?}", run.stderr);
+    assert!(!run.stdout.join("").contains("model"), "an empty variable sets nothing: {:?}", run.stdout);
+}
+
+#[test]
 fn readers_that_are_gone_leave_no_work_undone() {
     let machine = Machine::new();
     for args in [

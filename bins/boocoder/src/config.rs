@@ -30,6 +30,9 @@ const NOT_KEYS: [&str; 6] = [
     "BOOCODER_TOOLS",
 ];
 
+/// What a file says, key by key.
+type Values = Map<String, Value>;
+
 /// Everything that can be configured.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -153,7 +156,7 @@ pub fn check_own(path: &Path, text: &str) -> Result<(), Error> {
     check::<Config>(path, text)
 }
 
-fn values(path: &Path, text: &str) -> Result<Map<String, Value>, Error> {
+fn values(path: &Path, text: &str) -> Result<Values, Error> {
     let parsed = Sources::builder().add_source(File::from_str(text, FileFormat::Toml)).build();
     parsed
         .and_then(Sources::try_deserialize)
@@ -161,7 +164,7 @@ fn values(path: &Path, text: &str) -> Result<Map<String, Value>, Error> {
 }
 
 /// The layers, later ones over earlier ones, and the environment over all.
-fn merge(layers: &[Map<String, Value>]) -> Result<Config, Error> {
+fn merge(layers: &[Values]) -> Result<Config, Error> {
     let mut builder = Sources::builder();
     for values in layers {
         let mut layer = Sources::builder();
@@ -174,6 +177,7 @@ fn merge(layers: &[Map<String, Value>]) -> Result<Config, Error> {
         .prefix_separator("_")
         .separator("__")
         .try_parsing(true)
+        .ignore_empty(true)
         .source(Some(variables()?));
     builder.add_source(environment).build().and_then(Sources::try_deserialize).map_err(wrong)
 }
@@ -224,7 +228,7 @@ fn own_file(
     repository: &Path,
     data_dir: &Path,
     remarks: &mut Vec<String>,
-) -> Result<Option<(PathBuf, Map<String, Value>)>, Error> {
+) -> Result<Option<(PathBuf, Values)>, Error> {
     let Some((path, text)) = read_if_there(&repository.join(trust::FILE))? else { return Ok(None) };
     let mut values = values(&path, &text)?;
     if trust::is_trusted(data_dir, repository, text.as_bytes()) {

@@ -38,6 +38,11 @@ impl Style {
         Self { coloured: is_terminal && !refused }
     }
 
+    /// Whether there are colours.
+    pub const fn is_coloured(self) -> bool {
+        self.coloured
+    }
+
     fn code(self, code: &'static str) -> &'static str {
         if self.coloured { code } else { "" }
     }
