@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use dispatch_core::{
-    agent::{Failure, Notice, NoticeCode},
+    agent::{AgentCommand, Failure, Notice, NoticeCode},
     ports::{Backend, Release, WorkspaceOwner, WorkspaceSpec},
+    profile::BackendProfile,
     routing::{self, Route, RoutingFacts, WorktreeUse},
     task::{Claim, TerminalReason},
 };
 
 use crate::{
+    contained::contained,
     store_calls::persistently,
     turn::{Ports, TurnConfig},
 };
@@ -18,12 +20,21 @@ use crate::{
 pub(crate) struct Course {
     pub(crate) route: Route,
     pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) profile: &'static BackendProfile,
+    pub(crate) commands: Vec<AgentCommand>,
     pub(crate) worktree: Option<(WorkspaceSpec, Release)>,
     pub(crate) notices: Vec<Notice>,
 }
 
 impl Course {
     pub(crate) async fn set(ports: &Ports, config: &TurnConfig, claim: &Claim) -> Result<Self, Failure> {
+        let course = contained(Self::look(ports, config, claim)).await;
+        course.unwrap_or_else(|_| {
+            Err(Failure::new(TerminalReason::Internal, "the backend failed: see the log"))
+        })
+    }
+
+    async fn look(ports: &Ports, config: &TurnConfig, claim: &Claim) -> Result<Self, Failure> {
         let task = &claim.task;
         let mut notices = Vec::new();
         let route = match task.route {
@@ -51,7 +62,10 @@ impl Course {
             return Err(Failure::new(TerminalReason::CouldNotStart, text));
         };
         let worktree = worktree_of(claim, route)?;
-        Ok(Self { route, backend, worktree, notices })
+        let profile = backend.profile();
+        let commands =
+            task.options.agent.as_ref().map(|name| ports.agents.commands(name)).unwrap_or_default();
+        Ok(Self { route, backend, profile, commands, worktree, notices })
     }
 }
 

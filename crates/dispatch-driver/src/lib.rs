@@ -4,6 +4,7 @@
 //! claimed tasks. [`run_turn`] is one turn: the machine of `dispatch-core` in the middle, the store,
 //! workspace, agent and watchers around it.
 
+mod contained;
 mod course;
 mod inbox;
 mod node;

@@ -47,24 +47,51 @@ pub struct Node {
     renewal: JoinHandle<()>,
 }
 
-/// The turns that run here, by task.
+/// The turns that run here.
 #[derive(Default)]
-struct Running(Mutex<BTreeMap<TaskId, TurnHandle>>);
+struct Running(Mutex<Turns>);
+
+#[derive(Default)]
+struct Turns {
+    by_task: BTreeMap<TaskId, TurnHandle>,
+    /// What was told to all: a turn that is just being claimed has not begun to listen.
+    told_all: Vec<Signal>,
+}
+
+/// A turn that is told things as long as this lives, however its run ends.
+struct Listed<'a>(&'a Running, TaskId);
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.0.with(|turns| turns.by_task.remove(&self.1));
+    }
+}
 
 impl Running {
-    fn with<T>(&self, look: impl FnOnce(&mut BTreeMap<TaskId, TurnHandle>) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut Turns) -> T) -> T {
         // The map is consistent between any two statements, so a panic elsewhere does not spoil it.
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn tell(&self, task: TaskId, signal: Signal) {
-        self.with(|turns| turns.get(&task).cloned()).into_iter().for_each(|turn| turn.send(signal.clone()));
+        if let Some(turn) = self.with(|turns| turns.by_task.get(&task).cloned()) {
+            turn.send(signal);
+        }
+    }
+
+    fn list(&self, task: TaskId, turn: TurnHandle) -> Listed<'_> {
+        self.with(|turns| {
+            turns.told_all.iter().for_each(|signal| turn.send(signal.clone()));
+            turns.by_task.insert(task, turn);
+        });
+        Listed(self, task)
     }
 
     fn tell_all(&self, signal: &Signal) {
-        self.with(|turns| turns.values().cloned().collect::<Vec<_>>())
-            .iter()
-            .for_each(|turn| turn.send(signal.clone()));
+        self.with(|turns| {
+            turns.told_all.push(signal.clone());
+            turns.by_task.values().for_each(|turn| turn.send(signal.clone()));
+        });
     }
 }
 
@@ -121,10 +148,8 @@ impl Node {
         if claim.task.stop_requested {
             handle.send(Signal::StopAccepted);
         }
-        self.running.with(|turns| turns.insert(task, handle));
-        let report = run_turn(&self.ports, &self.turns, claim, inbox).await;
-        self.running.with(|turns| turns.remove(&task));
-        report
+        let _listed = self.running.list(task, handle);
+        run_turn(&self.ports, &self.turns, claim, inbox).await
     }
 
     /// Stops a task (SPEC S1), wherever it runs.

@@ -139,11 +139,16 @@ async fn converse(session: &mut dyn AgentSession, prompt: Prompt, outbox: &mpsc:
     loop {
         let mut batch: Vec<AgentUpdate> = Vec::new();
         let end = session.next(&mut batch).await;
-        if !batch.is_empty() {
+        let is_idle = batch.is_empty();
+        if !is_idle {
             let _ = outbox.send(News::Event(Event::Updates(batch))).await;
         }
         if let Some(end) = end {
             return end;
+        }
+        if is_idle {
+            // A session that returns without news must not keep its owner from being told to close it.
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -17,6 +17,7 @@ use dispatch_core::{
 use tokio::task::JoinSet;
 
 use crate::{
+    contained::ContainedPublisher,
     course::Course,
     inbox::Inbox,
     random::random_bytes,
@@ -72,6 +73,8 @@ pub enum TurnReport {
 
 /// Runs one turn to its end. When this returns, nothing of it runs any more.
 pub async fn run_turn(ports: &Ports, config: &TurnConfig, claim: Claim, mut inbox: Inbox) -> TurnReport {
+    let publisher = Arc::new(ContainedPublisher(Arc::clone(&ports.publisher)));
+    let ports = &Ports { publisher, ..ports.clone() };
     let key = claim.key();
     let agent = claim.task.options.agent.as_ref().map_or("native", Name::as_str).to_owned();
     tracing::info!(task = %key.task, session = %key.session, agent, attempt = claim.task.attempt, "turn begins");
@@ -98,7 +101,7 @@ async fn fail_before_turn(
     let writer = Writer::spawn(Arc::clone(&ports.store), Arc::clone(&ports.publisher), claim.key());
     let settler = Settler {
         ports: ports.clone(),
-        writer: writer.clone(),
+        writer,
         key: claim.key(),
         agent: agent.to_owned(),
         model: claim.task.options.model.clone(),
@@ -114,7 +117,6 @@ async fn fail_before_turn(
             Ok((WriteAnswer::Fenced, _)) | Err(_) => break TurnReport::Abandoned,
         }
     };
-    writer.close();
     report
 }
 
@@ -124,6 +126,7 @@ enum Answered {
     WorkspaceReady(PathBuf),
     MessageBegun(WriteAnswer, MessageId),
     Settled(WriteAnswer, TurnReport),
+    Requeued(WriteAnswer),
 }
 
 struct RunningTurn {
@@ -154,12 +157,10 @@ impl RunningTurn {
     fn begin(ports: Ports, config: &TurnConfig, claim: Claim, course: Course, agent: String) -> Self {
         let key = claim.key();
         let task = claim.task;
-        let Course { route, backend, worktree, notices } = course;
-        let commands =
-            task.options.agent.as_ref().map(|name| ports.agents.commands(name)).unwrap_or_default();
+        let Course { route, backend, profile, commands, worktree, notices } = course;
         let (machine, due) = Turn::begin(TurnPlan {
             agent: agent.clone(),
-            profile: backend.profile(),
+            profile,
             limits: config.limits,
             permissions: task.permissions,
             worktree: worktree.as_ref().map(|(_, release)| *release),
@@ -223,7 +224,6 @@ impl RunningTurn {
             let event = self.next_event(inbox).await;
             self.due.extend(self.machine.step(event));
         }
-        self.writer.close();
         // Calls that were given up on still end by themselves; their ends are not lost work.
         while self.calls.join_next().await.is_some() {}
         self.report
@@ -302,6 +302,12 @@ impl RunningTurn {
                     self.report = report;
                 }
                 Event::Settled(answer)
+            }
+            Ok(Answered::Requeued(answer)) => {
+                if answer == WriteAnswer::Done {
+                    self.report = TurnReport::Requeued;
+                }
+                Event::Requeued(answer)
             }
             Err(error) => {
                 tracing::error!(task = %self.spec.task, %error, "a port failed; the turn is given up");
@@ -398,7 +404,12 @@ impl RunningTurn {
         });
     }
 
-    fn settle(&mut self, outcome: Outcome) {
+    fn settle(&mut self, mut outcome: Outcome) {
+        if outcome.undiffed {
+            // The worktree alone holds what the turn changed, so its user must find it (SPEC T14).
+            let kept = format!("; the worktree is kept at {}", self.spec.cwd.display());
+            outcome.words.get_or_insert_default().push_str(&kept);
+        }
         let (settler, message) = (self.settler.clone(), self.message);
         self.calls.spawn(async move {
             let (state, reason) = (outcome.state, outcome.reason);
@@ -413,10 +424,9 @@ impl RunningTurn {
 
     fn requeue(&mut self, frames: Vec<FrameBody>) {
         let settler = self.settler.clone();
-        self.report = TurnReport::Requeued;
         self.calls.spawn(async move {
             match settler.requeue(&frames).await {
-                Ok(answer) => Answered::Event(Event::Requeued(answer)),
+                Ok(answer) => Answered::Requeued(answer),
                 Err(error) => store_lost(&error, "the task could not be made pending again"),
             }
         });

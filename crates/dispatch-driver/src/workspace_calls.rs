@@ -13,7 +13,10 @@ use dispatch_core::{
 };
 use tokio::sync::Mutex;
 
-use crate::store_calls::persistently;
+use crate::{
+    contained::{Panicked, contained},
+    store_calls::persistently,
+};
 
 /// A turn's worktree, and what every call to it needs.
 #[derive(Clone)]
@@ -38,7 +41,8 @@ impl WorkspaceCalls {
 
     pub(crate) async fn prepare(&self, cancel: &CancelFlag) -> Result<WorkspaceInfo, WorkspaceError> {
         let mut ready = self.ready.lock().await;
-        let info = self.workspace.prepare(&self.spec, cancel).await?;
+        let made = contained(self.workspace.prepare(&self.spec, cancel)).await;
+        let info = made.unwrap_or_else(|source| Err(panicked("could not make the worktree", source)))?;
         Ok(ready.insert(info).clone())
     }
 
@@ -50,7 +54,9 @@ impl WorkspaceCalls {
     ) -> Result<String, String> {
         let ready = self.ready.lock().await;
         let kind = CheckpointKind::Before;
-        let taken = self.workspace.checkpoint(&self.spec, kind, &self.label(), cancel).await;
+        let label = self.label();
+        let taken = contained(self.workspace.checkpoint(&self.spec, kind, &label, cancel)).await;
+        let taken = taken.unwrap_or_else(|source| Err(panicked("could not take a checkpoint", source)));
         let snapshot = taken.map_err(|error| error.to_string())?;
         let tree = snapshot.tree.clone();
         let worktree = worktree_id(ready.as_ref());
@@ -58,30 +64,28 @@ impl WorkspaceCalls {
         Ok(tree)
     }
 
-    /// Takes the `after` checkpoint and computes the change. An error names the worktree, which is kept.
+    /// Takes the `after` checkpoint and computes the change.
     pub(crate) async fn collect(
         &self,
         message: Option<MessageId>,
         cancel: &CancelFlag,
     ) -> Result<Collected, String> {
         let ready = self.ready.lock().await;
-        let kept = |error: String| match ready.as_ref() {
-            Some(info) => format!("{error}; the worktree is kept at {}", info.path.display()),
-            None => error,
-        };
-        let collected = self.workspace.collect(&self.spec, &self.label(), cancel).await;
-        let collected = collected.map_err(|error| kept(error.to_string()))?;
+        let label = self.label();
+        let collected = contained(self.workspace.collect(&self.spec, &label, cancel)).await;
+        let collected = collected.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let snapshot = collected.after.clone();
         let worktree = worktree_id(ready.as_ref());
         let after = NewCheckpoint { kind: CheckpointKind::After, message, worktree, snapshot };
-        self.record(after).await.map_err(kept)?;
+        self.record(after).await?;
         Ok(collected)
     }
 
     /// Gives the worktree back. A failure is logged: the turn has ended, and the next start sweeps.
     pub(crate) async fn release(&self, message: Option<MessageId>, how: Release) {
         let mut ready = self.ready.lock().await;
-        match self.workspace.release(&self.spec, how).await {
+        let released = contained(self.workspace.release(&self.spec, how)).await;
+        match released.unwrap_or_else(|source| Err(panicked("could not remove the worktree", source))) {
             Ok(None) => {}
             Ok(Some(snapshot)) => {
                 let worktree = worktree_id(ready.as_ref());
@@ -107,6 +111,10 @@ impl WorkspaceCalls {
         let recorded = persistently(|| self.store.record_checkpoint(&self.turn, checkpoint.clone())).await;
         recorded.map(drop).map_err(|error| error.to_string())
     }
+}
+
+fn panicked(doing: &'static str, source: Panicked) -> WorkspaceError {
+    WorkspaceError::Failed { doing, source: source.into() }
 }
 
 fn worktree_id(info: Option<&WorkspaceInfo>) -> String {

@@ -1,6 +1,7 @@
 //! The way of a frame into the record: one write at a time, everything that came meanwhile in the next.
 
 use std::{
+    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -26,10 +27,28 @@ const WRITE_INTERVAL: Duration = Duration::from_millis(10);
 /// How much may wait to be written before the agent is not read any more, in bytes.
 const FULL: usize = 1024 * 1024;
 
-/// The writer of one turn's frames. It keeps the transcript of what it has written.
+/// The writer of one turn's frames. It keeps the transcript of what it has written, and ends with its last
+/// handle, once what was pushed is written.
 #[derive(Clone)]
 pub(crate) struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<Handle>,
+}
+
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.queue().closed = true;
+        self.0.work.notify_one();
+    }
+}
+
+impl Deref for Handle {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 struct Shared {
@@ -72,7 +91,7 @@ impl Writer {
         let shared =
             Arc::new(Shared { queue: Mutex::default(), work: Notify::new(), progress: Notify::new() });
         tokio::spawn(write(Arc::clone(&shared), store, publisher, turn));
-        Self { shared }
+        Self { shared: Arc::new(Handle(shared)) }
     }
 
     /// The message that frames belong to from now on.
@@ -127,12 +146,6 @@ impl Writer {
     /// Looks at what has been written.
     pub(crate) fn with_transcript<T>(&self, look: impl FnOnce(&Transcript) -> T) -> T {
         look(&self.queue().transcript)
-    }
-
-    /// Ends the writer once what was pushed is written.
-    pub(crate) fn close(&self) {
-        self.queue().closed = true;
-        self.shared.work.notify_one();
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

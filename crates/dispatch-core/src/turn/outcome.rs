@@ -26,6 +26,8 @@ pub struct Outcome {
     pub stand_in: Option<String>,
     /// What happens to the session's changes.
     pub change: OutcomeChange,
+    /// Whether what the turn changed could not be computed, so that its worktree is kept.
+    pub undiffed: bool,
 }
 
 /// What a turn did to its worktree, as far as it counts.
@@ -49,6 +51,7 @@ impl Outcome {
             usage: Usage::default(),
             stand_in: None,
             change: OutcomeChange::Leave,
+            undiffed: false,
         }
     }
 
@@ -106,6 +109,7 @@ impl Outcome {
         words.push_str("could not compute the changes: ");
         words.push_str(text);
         self.words = Some(words);
+        self.undiffed = true;
         self
     }
 
