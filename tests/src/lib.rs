@@ -1,5 +1,6 @@
 //! Fakes, the scripted model server, simulation and end-to-end tests.
 
+pub mod faults;
 pub mod model_server;
 pub mod product;
 pub mod real_agents;

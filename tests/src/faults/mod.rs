@@ -1,0 +1,18 @@
+//! Faults planted around real adapters: a turn runs on the real store and real worktrees, with an agent
+//! that follows a script, and any call of any port can be made to fail, to panic or to wait.
+
+mod agent;
+mod bench;
+mod plan;
+mod record;
+mod store;
+mod watcher;
+mod workspace;
+
+pub use agent::{OBEDIENT, STUBBORN, ScriptedAgent, Seen, Step};
+pub use bench::{AGENT, Bench, WORK};
+pub use plan::{Fault, Faults, Gate, When};
+pub use record::Record;
+pub use store::FaultyStore;
+pub use watcher::Watcher;
+pub use workspace::FaultyWorkspace;
