@@ -109,15 +109,14 @@ async fn fail_before_turn(
         limits: config.limits,
     };
     let mut outcome = Outcome::failed(failure);
-    let report = loop {
+    loop {
         let report = TurnReport::Settled { state: outcome.state, reason: outcome.reason, change: None };
         match settler.settle(outcome, None).await {
             Ok((WriteAnswer::Done, _)) => break report,
             Ok((WriteAnswer::StopFirst, _)) => outcome = Outcome::stopped(),
             Ok((WriteAnswer::Fenced, _)) | Err(_) => break TurnReport::Abandoned,
         }
-    };
-    report
+    }
 }
 
 /// What a call to a port came to.
