@@ -44,6 +44,9 @@ const ESCAPED: &str = "613";
 /// SIGKILL.
 const KILL: i32 = 9;
 
+/// How often an application of a change is killed.
+const KILLED_APPLIES: usize = 24;
+
 #[test]
 fn a_killed_run_leaves_nothing_and_loses_nothing() {
     let seed = seed();
@@ -84,9 +87,15 @@ impl Random {
         ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// A moment in a life that was seen to take so long, or a little after.
+    /// A moment in a life that was seen to take so long, or a little after. Its beginning and its end, where
+    /// the most different things happen, are met more often than its middle.
     fn moment(&mut self, life: Duration) -> Duration {
-        life.mul_f64(self.fraction() * 1.05)
+        let (from, to) = match (self.fraction() * 3.0) as u8 {
+            0 => (0.0, 0.3),
+            1 => (0.7, 1.05),
+            _ => (0.0, 1.05),
+        };
+        life.mul_f64(from + self.fraction() * (to - from))
     }
 }
 
@@ -220,10 +229,10 @@ impl Victim {
         assert_eq!(left, Vec::<PathBuf>::new(), "worktrees");
         assert_eq!(self.machine.node_locks(), Vec::<PathBuf>::new());
         let git = self.machine.repository().join(".git");
-        assert_eq!(
-            files_below(&git, &|path| path.extension().is_some_and(|end| end == "lock")),
-            Vec::<PathBuf>::new()
-        );
+        let mut locks = files_below(&git, &|path| path.extension().is_some_and(|end| end == "lock"));
+        // One in a half-made worktree goes with it when its task is begun again.
+        locks.retain(|lock| !lock.parent().is_some_and(|folder| pending.contains(&self.owner(folder))));
+        assert_eq!(locks, Vec::<PathBuf>::new());
         self.machine.git(["fsck", "--strict", "--no-dangling"]);
         let mut now = self.machine.fingerprint();
         if self.apply {
@@ -362,4 +371,122 @@ fn files_below(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// Files of the user's checkout that a change is about, by name.
+type Files = BTreeMap<PathBuf, (u32, Vec<u8>)>;
+
+/// A user's checkout, and one change of three hundred of its files after the other.
+struct Reviewer {
+    machine: Machine,
+    old: Files,
+    new: Files,
+}
+
+impl Reviewer {
+    fn new() -> Self {
+        let machine = Machine::new();
+        for number in 0..200 {
+            machine.write(&format!("old/{number}.txt"), format!("old {number}\n"));
+        }
+        machine.git(["add", "--all"]);
+        machine.git(["commit", "--quiet", "--message", "many files"]);
+        let (old, new) = (machine.fingerprint(), Files::new());
+        Self { machine, old, new }
+    }
+
+    /// A pending change: 100 files modified, 100 deleted with their folder, 100 added; returns its id.
+    fn change(&self) -> String {
+        let work = "for i in $(seq 0 99); do echo new $i >old/$i.txt; done; rm -r old/1??.txt; \
+                    mkdir -p new/deep; for i in $(seq 100); do echo new $i >new/deep/$i.txt; done";
+        let prompt = format!("/shell {work}");
+        let run = self.machine.run(["run", "--agent", "demo", "--json", "--allow", &prompt]).expect(0);
+        assert_eq!(run.result()["change"]["files"].as_array().unwrap().len(), 300);
+        run.result()["change"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The user takes everything back that is in the checkout.
+    fn reset(&self) {
+        self.machine.git(["reset", "--quiet", "--hard"]);
+        self.machine.git(["clean", "--quiet", "--force", "-d"]);
+        assert!(self.files() == self.old);
+    }
+
+    /// The checkout without git's own folder, whose index is git's cache.
+    fn files(&self) -> Files {
+        let mut files = self.machine.fingerprint();
+        files.retain(|path, _| !path.starts_with(".git"));
+        files
+    }
+
+    /// Waits until something is in the checkout that was not there: its staging folder, before all else.
+    fn wait_for_writing(&self) {
+        let names = || fs::read_dir(self.machine.repository()).unwrap().count();
+        // Those of git, of the machine and of this test.
+        Machine::wait_until("a staging folder", || (names() > 4).then_some(()));
+    }
+
+    fn state(&self, change: &str) -> String {
+        let shown = self.machine.run(["change", "show", change, "--format", "json"]).expect(0);
+        let shown: Value = serde_json::from_str(&shown.stdout.concat()).unwrap();
+        shown["state"].as_str().unwrap().to_owned()
+    }
+
+    /// Old or new, never between: `true` when it is new.
+    fn is_new(&self, after: &str) -> bool {
+        let files = self.files();
+        assert!(files == self.old || files == self.new, "half applied {after}");
+        files == self.new
+    }
+}
+
+#[test]
+fn a_killed_application_is_completed_or_never_begun() {
+    let (mut reviewer, mut random) = (Reviewer::new(), Random(seed()));
+    reviewer.old.retain(|path, _| !path.starts_with(".git"));
+    let mut change = reviewer.change();
+    let begin = Instant::now();
+    let _ = reviewer.machine.run(["change", "apply", &change]).expect(0);
+    let life = begin.elapsed();
+    reviewer.new = reviewer.files();
+    let mut tally = BTreeMap::new();
+    let mut kills = 0;
+    while kills < KILLED_APPLIES {
+        if reviewer.state(&change) == "applied" {
+            change = reviewer.change();
+        }
+        reviewer.reset();
+        let live = reviewer.machine.start(["change", "apply", &change]);
+        let run = if kills % 2 == 0 {
+            kill_at(live, random.moment(life))
+        } else {
+            reviewer.wait_for_writing();
+            kill_at(live, random.moment(life / 8))
+        };
+        if !was_killed(&run) {
+            assert!(reviewer.is_new("by an apply that nobody killed"));
+            continue;
+        }
+        kills += 1;
+        let found = if reviewer.files() == reviewer.old {
+            "old"
+        } else if reviewer.files() == reviewer.new {
+            "new"
+        } else {
+            "half"
+        };
+        *tally.entry(found).or_insert(0) += 1;
+        // Mostly a run, which knows nothing of that change, comes next; else the user tries once more.
+        if kills % 4 > 0 {
+            let _ = reviewer.machine.run(["run", "--agent", "demo", "--json", "/say hello"]).expect(0);
+            let is_new = reviewer.is_new("after a run");
+            assert!(is_new || found == "old", "taken back");
+        } else {
+            let _ = reviewer.machine.run(["change", "apply", &change]).expect(0);
+            assert!(reviewer.is_new("after another apply"));
+            assert_eq!(reviewer.state(&change), "applied");
+        }
+    }
+    println!("killed {kills} times; found {tally:?}");
+    assert!(tally.contains_key("half"), "never in the middle: {tally:?}");
 }
