@@ -78,7 +78,7 @@ async fn run(repository: PathBuf, agent: Option<Name>) -> Result<(), Box<dyn Err
         default_model: None,
     };
     let task = store.create_task(task).await?;
-    let report = node.run_task(task.id, async || false).await?;
+    let report = node.run_task(task.id).await?;
     println!("{report:?}");
     Ok(node.leave().await?)
 }

@@ -111,7 +111,7 @@ async fn a_claim_that_fails_holds_nothing() {
     bench.faults.plant("claim", 1..=1, When::Before, Fault::Unavailable);
     bench.faults.plant("claim", 2..=2, When::Before, Fault::Failed);
     let (node, task) = (bench.node().await, bench.task(WORK).await);
-    assert!(node.run_task(task.id, async || false).await.is_err());
+    assert!(node.run_task(task.id).await.is_err());
     bench.record(task.id).await.assert_pending();
     bench.run(&node, task.id).await;
     assert_complete(&bench, &bench.record(task.id).await);

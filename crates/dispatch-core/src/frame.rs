@@ -9,7 +9,7 @@ use crate::{
     task::{Name, TaskState, TerminalReason, words},
 };
 
-/// The most bytes of text that one frame holds; longer runs are split (START.md: ≤ 64 KiB a frame).
+/// The most bytes of text that one frame holds; longer runs are split (a batch of them is one write).
 pub const MAX_DELTA_BYTES: usize = 64 * 1024;
 
 /// A stored frame.
@@ -224,10 +224,16 @@ impl FrameBody {
             + match self {
                 Self::Delta { content, .. } | Self::ReasoningDelta { content } => content.len(),
                 Self::ToolCall { tool_call } => tool_weight(tool_call),
-                Self::PermissionRequest { request } => tool_weight(&request.tool_call),
-                Self::Plan { entries } => entries.iter().map(|entry| entry.content.len() + FRAME).sum(),
+                Self::PermissionRequest { request } => {
+                    let options = request.options.iter().map(|o| o.id.len() + o.name.len() + FRAME);
+                    request.id.len() + tool_weight(&request.tool_call) + options.sum::<usize>()
+                }
+                Self::Plan { entries } => {
+                    entries.iter().map(|e| e.content.len() + e.status.len() + e.priority.len() + FRAME).sum()
+                }
                 Self::AgentCommands { commands } => {
-                    commands.iter().map(|c| c.name.len() + c.description.len() + FRAME).sum()
+                    let hint = |c: &AgentCommand| c.hint.as_ref().map_or(0, String::len);
+                    commands.iter().map(|c| c.name.len() + c.description.len() + hint(c) + FRAME).sum()
                 }
                 Self::Notice { text, .. } => text.len(),
                 _ => 0,
@@ -272,7 +278,9 @@ fn tool_weight(call: &ToolCall) -> usize {
         ToolContent::Other { value } => value_weight(value),
     });
     let raw = [&call.input, &call.output].into_iter().flatten().map(value_weight);
-    call.id.len() + call.title.len() + content.sum::<usize>() + raw.sum::<usize>()
+    let words = call.id.len() + call.title.len() + call.kind.len();
+    let locations = call.locations.iter().map(|location| location.len() + 4);
+    words + locations.sum::<usize>() + content.sum::<usize>() + raw.sum::<usize>()
 }
 
 fn value_weight(value: &serde_json::Value) -> usize {
@@ -351,5 +359,22 @@ mod tests {
             r#"{"seq":3,"session_id":"01010101010101010101010101010101","ts":5,"task_id":"02020202020202020202020202020202","type":"task_state","state":"failed","reason":"stalled"}"#
         );
         assert_eq!(serde_json::from_str::<Frame>(&json).unwrap(), frame);
+    }
+
+    #[test]
+    fn every_word_of_a_tool_call_weighs() {
+        let long = || "x".repeat(1000);
+        let call = ToolCall {
+            id: long(),
+            title: long(),
+            kind: long(),
+            content: vec![crate::agent::ToolContent::Text { text: long() }],
+            locations: vec![long()],
+            input: Some(long().into()),
+            output: Some(serde_json::json!({ long(): [long()] })),
+            ..ToolCall::default()
+        };
+        let body = FrameBody::ToolCall { tool_call: call };
+        assert!(body.weight() >= serde_json::to_string(&body).unwrap().len() - 200, "{}", body.weight());
     }
 }

@@ -15,6 +15,7 @@ use dispatch_core::{
 use tokio::task::JoinHandle;
 
 use crate::{
+    contained::contained,
     inbox::{Signal, TurnHandle, inbox},
     store_calls::persistently,
     turn::{Ports, TurnConfig, TurnReport, run_turn},
@@ -22,9 +23,6 @@ use crate::{
 
 /// How often a lease is renewed, and so how late a Stop from elsewhere can be heard of at worst (SPEC D5).
 const RENEWAL: Duration = Duration::from_secs(3);
-
-/// How often a task that waits for its session is tried again (SPEC D1's poll).
-const POLL: Duration = Duration::from_secs(2);
 
 /// What a node is started with.
 #[derive(Debug, Clone)]
@@ -115,30 +113,21 @@ impl Node {
     pub async fn recover(&self) -> Result<Vec<Recovered>, StoreError> {
         let recovered = persistently(|| self.ports.store.recover()).await?;
         for Recovered { task, became } in &recovered {
-            tracing::warn!(%task, ?became, "a turn was left by a node that is gone");
+            tracing::info!(%task, ?became, "a turn was left by a node that is gone");
         }
         Ok(recovered)
     }
 
-    /// Waits until the task can be claimed, and runs its turn. `None` when the task ended without one: it
-    /// was stopped while it waited, or another node took it.
+    /// Runs the task's turn to its end, if it can be claimed now. `None` when it cannot: it waits for
+    /// another of its session, it has ended, or another node has it.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn run_task(
-        &self,
-        task: TaskId,
-        still_waits: impl AsyncFn() -> bool,
-    ) -> Result<Option<TurnReport>, StoreError> {
-        loop {
-            let claims = persistently(|| self.ports.store.claim(&self.lease, 1, Some(task))).await?;
-            if let Some(claim) = claims.into_iter().next() {
-                return Ok(Some(self.run_claim(claim).await));
-            }
-            if !still_waits().await {
-                return Ok(None);
-            }
-            tokio::time::sleep(POLL).await;
+    pub async fn run_task(&self, task: TaskId) -> Result<Option<TurnReport>, StoreError> {
+        let claims = persistently(|| self.ports.store.claim(&self.lease, 1, Some(task))).await?;
+        match claims.into_iter().next() {
+            Some(claim) => Ok(Some(self.run_claim(claim).await)),
+            None => Ok(None),
         }
     }
 
@@ -204,7 +193,10 @@ async fn renew(ports: Ports, lease: Lease, running: Arc<Running>) {
     let mut ticks = tokio::time::interval(RENEWAL);
     loop {
         ticks.tick().await;
-        match ports.store.renew(&lease).await {
+        let renewed = contained(ports.store.renew(&lease)).await.unwrap_or_else(|source| {
+            Err(StoreError::Failed { doing: "renew the lease", source: source.into() })
+        });
+        match renewed {
             Ok(Some(stopped)) => {
                 stopped.into_iter().for_each(|task| running.tell(task, Signal::StopAccepted))
             }

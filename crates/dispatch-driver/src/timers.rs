@@ -24,7 +24,8 @@ impl Timers {
     }
 
     pub(crate) fn arm(&mut self, timer: Timer, after: Duration) {
-        self.armed[timer.index()] = Some(Armed { at: Instant::now() + after, after });
+        // A moment that no clock can name never comes.
+        self.armed[timer.index()] = Instant::now().checked_add(after).map(|at| Armed { at, after });
     }
 
     pub(crate) fn disarm(&mut self, timer: Timer) {
@@ -46,7 +47,7 @@ impl Timers {
                 return std::future::pending().await;
             };
             tokio::time::sleep_until(armed.at).await;
-            let due = self.last_news + armed.after;
+            let due = self.last_news.checked_add(armed.after).unwrap_or(armed.at);
             if timer == Timer::Silence && due > armed.at {
                 self.armed[timer.index()] = Some(Armed { at: due, ..armed });
                 continue;
@@ -83,5 +84,13 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(timers.next().await, Timer::Stop);
         assert_eq!(begun.elapsed().as_secs(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_beyond_all_clocks_is_none() {
+        let mut timers = Timers::new();
+        timers.arm(Timer::Start, Duration::MAX);
+        timers.arm(Timer::Stop, Duration::from_secs(1));
+        assert_eq!(timers.next().await, Timer::Stop);
     }
 }

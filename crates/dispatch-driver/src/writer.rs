@@ -21,7 +21,7 @@ use tokio::{
 use crate::store_calls::persistently;
 
 /// The least time between the beginnings of two writes, so that a fast agent makes few large writes
-/// (START.md allows 50 ms; small enough that nobody sees it).
+/// (SPEC 6 allows 50 ms; small enough that nobody sees it).
 const WRITE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How much may wait to be written before the agent is not read any more, in bytes.

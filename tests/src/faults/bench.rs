@@ -157,7 +157,7 @@ impl Bench {
     /// Starts to run a task.
     pub fn start(&self, node: &Arc<Node>, task: TaskId) -> JoinHandle<Option<TurnReport>> {
         let node = Arc::clone(node);
-        tokio::spawn(async move { node.run_task(task, async || false).await.expect("the store answers") })
+        tokio::spawn(async move { node.run_task(task).await.expect("the store answers") })
     }
 
     /// Waits for a turn to end.

@@ -101,10 +101,8 @@ impl Outcome {
 
     /// The same end after the change could not be computed (SPEC T14).
     pub(super) fn without_diff(mut self, text: &str) -> Self {
-        if self.state == TaskState::Completed {
-            self.state = TaskState::Failed;
-            self.reason = TerminalReason::DiffFailed;
-        }
+        self.state = TaskState::Failed;
+        self.reason = TerminalReason::DiffFailed;
         let mut words = self.words.take().map(|words| words + "; ").unwrap_or_default();
         words.push_str("could not compute the changes: ");
         words.push_str(text);
