@@ -74,6 +74,14 @@ pub enum Error {
         /// The largest accepted size.
         limit: u64,
     },
+    /// One of git's own rule files, `info/exclude` or `info/attributes`, that cannot be read safely.
+    #[error("{} is not a regular file of at most {limit} bytes", path.display())]
+    UnsafeInfo {
+        /// The rule file.
+        path: PathBuf,
+        /// The largest accepted size.
+        limit: u64,
+    },
     /// Another process has held the lock for as long as the policy allows to wait.
     #[error("{} is in use by another process", path.display())]
     Busy {
@@ -164,7 +172,7 @@ impl Error {
             }
             Self::Bare { .. } => "apply the patch in a clone of it",
             Self::Tampered { .. } => "nothing was deleted; save what you need from it and remove it by hand",
-            Self::UnsafeRules { .. } => "replace it by a regular, smaller file",
+            Self::UnsafeRules { .. } | Self::UnsafeInfo { .. } => "replace it by a regular, smaller file",
             Self::Busy { .. } => "try again when the other process is done",
             Self::FinalCheckpoint { .. } => {
                 "make its files readable and free some space, then remove it again"

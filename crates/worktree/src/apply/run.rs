@@ -49,7 +49,7 @@ fn prepare(
     cancel: &AtomicBool,
 ) -> Result<Prepared, ApplyError> {
     let path = project.root().ok_or_else(|| Error::Bare { path: project.common_dir().to_owned() })?;
-    let repo = project.repo();
+    let repo = project.repo_with_rules()?;
     let concerned: BTreeSet<BString> =
         diff::raw(project, &repo, base.0, result.0, false)?.iter().map(|c| c.location().to_owned()).collect();
     let mut checkout = Checkout::open(project, &repo, path)?;
@@ -73,7 +73,7 @@ pub(super) fn apply(
         recover(project, journal)?;
     }
     let Prepared { checkout, before, after, steps } = prepare(project, base, result, cancel)?;
-    let repo = project.repo();
+    let repo = project.repo_with_rules()?;
     let id = AppliedId::random().map_err(Error::from)?;
     let mut journal = Journal::new(id.clone(), &checkout, before, after);
     for (which, tree) in [("before", before), ("after", after)] {
@@ -130,7 +130,7 @@ fn write(
 
 /// Completes an application that a crash interrupted. The caller holds the project's lock.
 pub(crate) fn recover(project: &Project, mut journal: Journal) -> Result<Recovered> {
-    let repo = project.repo();
+    let repo = project.repo_with_rules()?;
     let steps = plan::steps(project, &repo, journal.before.0, journal.after.0)?;
     let mut left = Vec::new();
     if !steps.is_empty() && journal.checkout().is_dir() {

@@ -44,7 +44,7 @@ pub(crate) fn files(
     result: TreeId,
     cancel: &AtomicBool,
 ) -> Result<Vec<FileChange>> {
-    let repo = project.repo();
+    let repo = project.repo_with_rules()?;
     raw(project, &repo, base.0, result.0, true)?
         .into_iter()
         .map(|change| {

@@ -181,10 +181,16 @@ impl Project {
         repo
     }
 
+    /// The repository, for what looks at rules and attributes, as all that reads or writes files does.
+    pub(crate) fn repo_with_rules(&self) -> Result<gix::Repository> {
+        repository::check_info(self.common_dir())?;
+        Ok(self.repo())
+    }
+
     /// The repository with the worktree's checkout in place of the user's.
     pub(crate) fn worktree_repo(&self, record: &Record) -> Result<gix::Repository> {
         let checkout = self.layout().worktree(&record.id).checkout;
-        let mut repo = self.repo();
+        let mut repo = self.repo_with_rules()?;
         match repo.set_workdir(checkout.clone()) {
             Ok(_) => Ok(repo),
             Err(_) if !checkout.exists() => Err(Error::CheckoutMissing { path: checkout }),

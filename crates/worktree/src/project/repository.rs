@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gix::bstr::ByteSlice;
 use gix::open::{Options, Permissions, permissions};
 use gix::sec::Permission;
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, FileType};
 
 use crate::error::{Error, Result};
 use crate::policy::Policy;
@@ -14,6 +14,9 @@ use crate::policy::Policy;
 /// ignored: agents can write to that file.
 const PLAIN_SETTINGS: [&str; 5] =
     ["core.autocrlf", "core.eol", "core.filemode", "core.symlinks", "core.ignorecase"];
+
+/// Rule files are read whole and by every git command; larger ones are not written by people.
+pub(crate) const MAX_RULE_BYTES: u64 = 1 << 20;
 
 /// A repository as it was found from a project's path.
 pub(crate) struct Found {
@@ -59,6 +62,22 @@ fn common_dir_of(git_dir: &Path) -> Result<PathBuf> {
         Some(bytes) => canonical(&git_dir.join(crate::fsio::os_path(bytes.trim_end()))),
         None => Ok(git_dir.to_owned()),
     }
+}
+
+/// The rules of the whole repository lie where every agent can write. The git library opens them by path, through
+/// links and waiting for a pipe's other end, and reads all that comes: anything unsafe is refused first.
+pub(crate) fn check_info(common_dir: &Path) -> Result<()> {
+    for name in ["info/exclude", "info/attributes"] {
+        let path = common_dir.join(name);
+        let stat = crate::fsio::stat(rustix::fs::CWD, path.as_os_str().as_encoded_bytes())
+            .map_err(|e| Error::io("examine", &path, e))?;
+        let Some(stat) = stat else { continue };
+        let is_file = crate::fsio::file_type(&stat) == FileType::RegularFile;
+        if !is_file || stat.st_size as u64 > MAX_RULE_BYTES {
+            return Err(Error::UnsafeInfo { path, limit: MAX_RULE_BYTES });
+        }
+    }
+    Ok(())
 }
 
 fn check_owner(path: &Path) -> Result<()> {

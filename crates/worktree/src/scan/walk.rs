@@ -14,9 +14,8 @@ use crate::error::{Error, Result};
 use crate::fsio;
 use crate::index::{self, PrivateIndex, UNTRACKED};
 use crate::lock;
+use crate::project::repository::MAX_RULE_BYTES;
 
-/// Rule files are read whole and by every git command; larger ones are not written by people.
-const MAX_RULE_BYTES: u64 = 1 << 20;
 /// Deeper folders are reported, not captured: each level holds an open folder.
 const MAX_DEPTH: usize = 200;
 /// How often a file that changes while it is read is read again.

@@ -84,7 +84,7 @@ fn make(
 ) -> Result<Record> {
     lock::check(cancel)?;
     let files = project.layout().worktree(id);
-    let repo = project.repo();
+    let repo = project.repo_with_rules()?;
     let base_commit = match (&found, refs::read(project, &repo, &refs::base(id))?) {
         (Some(record), _) => record.base_commit,
         (None, Some(commit)) => CommitId(commit),

@@ -98,8 +98,8 @@ impl Worktree {
     /// agent's index nor the user's is touched. What cannot be held is listed as skipped.
     ///
     /// # Errors
-    /// [`Error::CheckoutMissing`], [`Error::Tampered`], [`Error::UnsafeRules`], [`Error::Cancelled`],
-    /// [`Error::Busy`], [`Error::Io`] and [`Error::Git`]. There is no new checkpoint then.
+    /// [`Error::CheckoutMissing`], [`Error::Tampered`], [`Error::UnsafeRules`],
+    /// [`Error::UnsafeInfo`], [`Error::Cancelled`], [`Error::Busy`], [`Error::Io`] and [`Error::Git`]. There is no new checkpoint then.
     pub fn checkpoint(&self, kind: CheckpointKind, label: &str, cancel: &AtomicBool) -> Result<Checkpoint> {
         let (_lock, record) = self.enter(cancel)?;
         take::take(&self.project, &record, kind, label, &HashSet::new(), cancel)

@@ -3,6 +3,7 @@
 
 mod apply;
 mod checkpoint;
+mod common_dir;
 mod crash;
 mod create;
 mod diff;
