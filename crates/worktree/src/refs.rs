@@ -18,6 +18,9 @@ use crate::project::Project;
 /// How often to try to create a ref while `git pack-refs` or `git gc` are at work.
 const ATTEMPTS: u32 = 20;
 
+/// Nobody takes as many checkpoints as this; a greater number is not ours.
+const LAST_CHECKPOINT: u64 = 999_999_999;
+
 pub(crate) const ALL: &str = "refs/boocoder/";
 
 pub(crate) fn base(id: &WorktreeId) -> String {
@@ -30,6 +33,14 @@ pub(crate) fn checkpoints(id: &WorktreeId) -> String {
 
 pub(crate) fn checkpoint(id: &WorktreeId, number: u64) -> String {
     format!("refs/boocoder/{id}/cp/{number:08}")
+}
+
+/// The number after that of a checkpoint.
+pub(crate) fn number_after(project: &Project, number: u64) -> Result<u64> {
+    if number >= LAST_CHECKPOINT {
+        return Err(project.git_error("number a checkpoint", "the last number is taken"));
+    }
+    Ok(number + 1)
 }
 
 pub(crate) fn applied(id: &AppliedId, which: &str) -> String {
@@ -114,7 +125,7 @@ pub(crate) fn list(
     Ok(found)
 }
 
-/// The checkpoints of a worktree with their numbers, oldest first.
+/// What are, by their names, the checkpoints of a worktree: with their numbers, oldest first.
 pub(crate) fn list_checkpoints(
     project: &Project,
     repo: &gix::Repository,
@@ -124,18 +135,10 @@ pub(crate) fn list_checkpoints(
     let mut found: Vec<_> = list(project, repo, &prefix)?
         .into_iter()
         .filter_map(|(name, target)| Some((name.strip_prefix(&prefix)?.parse().ok()?, name, target)))
+        .filter(|(number, name, _)| *number <= LAST_CHECKPOINT && *name == checkpoint(id, *number))
         .collect();
     found.sort_unstable();
     Ok(found)
-}
-
-/// The newest checkpoint of a worktree: its number and commit.
-pub(crate) fn last_checkpoint(
-    project: &Project,
-    repo: &gix::Repository,
-    id: &WorktreeId,
-) -> Result<Option<(u64, ObjectId)>> {
-    Ok(list_checkpoints(project, repo, id)?.pop().map(|(number, _, target)| (number, target)))
 }
 
 fn full_name(name: &str) -> FullName {

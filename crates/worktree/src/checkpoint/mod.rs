@@ -5,6 +5,7 @@
 //! garbage collection. Everything that a database would want to know is in the commit's message.
 
 mod agent_state;
+mod list;
 pub(crate) mod restore;
 pub(crate) mod take;
 mod trailer;
@@ -18,6 +19,7 @@ use crate::ids::{CheckpointId, CommitId, OwnerId, TreeId, WorktreeId};
 use crate::path::RelPath;
 
 pub use agent_state::Operation;
+pub(crate) use list::{all, last};
 pub use restore::RestoreReport;
 pub(crate) use trailer::read;
 

@@ -71,11 +71,12 @@ fn take_once(
     let (head_ref, head) = agent_state::head(&repo, &admin)?;
     let staged = staged_parent(project, &repo, agent, &scanned, head)?;
     let (skipped, more_skipped) = Trailer::cut_skipped(std::mem::take(&mut scanned.skipped));
+    let last = super::last(project, &repo, &record.id)?.map_or(0, |last| last.sequence);
     let mut trailer = Trailer {
         boocoder: Trailer::version(),
         worktree: record.id.clone(),
         owner: record.owner.clone(),
-        sequence: refs::last_checkpoint(project, &repo, &record.id)?.map_or(0, |(n, _)| n) + 1,
+        sequence: refs::number_after(project, last)?,
         kind,
         label: Trailer::cut_label(label),
         base_commit: record.base_commit,
@@ -95,7 +96,7 @@ fn take_once(
             break (commit, reference, seconds);
         }
         // Somebody else's ref has this number; ours must not replace it.
-        trailer.sequence += 1;
+        trailer.sequence = refs::number_after(project, trailer.sequence)?;
     };
     if scanned.news {
         scanned.index.store(&project.layout().worktree(&record.id).index())?;

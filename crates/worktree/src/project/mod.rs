@@ -136,7 +136,8 @@ impl Project {
     }
 
     /// The checkpoints of an owner's worktree, oldest first, also after it was removed. Read from the repository
-    /// alone, so that lost database rows can be made again.
+    /// alone, so that lost database rows can be made again. A ref among them that leads to no checkpoint is logged
+    /// and passed over.
     ///
     /// # Errors
     /// [`Error::Git`] if the repository cannot be read.
@@ -149,13 +150,7 @@ impl Project {
     /// # Errors
     /// [`Error::Git`] if the repository cannot be read.
     pub fn checkpoints_of(&self, id: &WorktreeId) -> Result<Vec<Checkpoint>> {
-        let repo = self.repo();
-        refs::list_checkpoints(self, &repo, id)?
-            .into_iter()
-            .map(|(_, reference, commit)| {
-                checkpoint::read(self, &repo, &CheckpointId { commit: CommitId(commit), reference })
-            })
-            .collect()
+        checkpoint::all(self, &self.repo(), id)
     }
 
     /// One checkpoint, by its id.

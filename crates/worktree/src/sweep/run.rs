@@ -147,7 +147,7 @@ fn sweep_worktree(
 fn discard(project: &Project, id: &WorktreeId) -> Result<()> {
     remove::discard(project, id)?;
     let repo = project.repo();
-    if refs::last_checkpoint(project, &repo, id)?.is_none() {
+    if crate::checkpoint::last(project, &repo, id)?.is_none() {
         refs::delete(project, &repo, &[refs::base(id)])?;
     }
     fsio::remove_tree(&project.layout().worktree(id).folder)

@@ -10,7 +10,7 @@ use super::{Kind, Record, State, admin, remove};
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::fsio;
-use crate::ids::{CheckpointId, CommitId, OwnerId, WorktreeId};
+use crate::ids::{CommitId, OwnerId, WorktreeId};
 use crate::index::{self, PrivateIndex};
 use crate::layout::{self, WorktreeLayout};
 use crate::lock::{self, Lock};
@@ -160,11 +160,9 @@ impl Start {
     fn find(project: &Project, repo: &gix::Repository, record: &Record) -> Result<Self> {
         let base =
             Self { head: record.base_commit.0, head_tree: record.base_tree.0, tree: record.base_tree.0 };
-        let Some((number, commit)) = refs::last_checkpoint(project, repo, &record.id)? else {
+        let Some(last) = checkpoint::last(project, repo, &record.id)? else {
             return Ok(base);
         };
-        let id = CheckpointId { commit: CommitId(commit), reference: refs::checkpoint(&record.id, number) };
-        let last = checkpoint::read(project, repo, &id)?;
         let head = last.head.unwrap_or(record.base_commit);
         Ok(Self { head: head.0, head_tree: project.tree_of(head)?.0, tree: last.tree.0 })
     }

@@ -63,3 +63,47 @@ fn unsafe_rules_of_the_whole_repository_are_refused_unread() {
     assert_eq!(std::fs::read_to_string(ground.repo.join("a.txt")).unwrap(), "one\ntwo\nthree\n");
     snap(&worktree);
 }
+
+#[test]
+fn foreign_refs_among_the_checkpoints_are_passed_over() {
+    let ground = Ground::new();
+    let worktree = ground.task("t");
+    let first = snap(&worktree);
+    for number in ["18446744073709551615", "1000000000", "999999999", "00000002", "3", "x"] {
+        ground.git(&["update-ref", &format!("refs/boocoder/{}/cp/{number}", worktree.id()), "main"]);
+    }
+    let copy = format!("refs/boocoder/{}/cp/00000900", worktree.id());
+    ground.git(&["update-ref", &copy, &first.id.commit.to_string()]);
+    let blob = ground.git(&["rev-parse", "main:a.txt"]);
+    ground.git(&["update-ref", &format!("refs/boocoder/{}/cp/00000004", worktree.id()), blob.trim()]);
+
+    put(worktree.path(), "a.txt", "changed\n");
+    let second = snap(&worktree);
+
+    assert_eq!(second.sequence, 3);
+    assert_eq!(ground.project.checkpoints(&id("t")).unwrap(), [first, second]);
+    let third = snap(&worktree);
+    assert_eq!(third.sequence, 5);
+    worktree.remove(&GO).unwrap();
+    let back = ground.task("t");
+    assert_eq!(tree_by_git(back.path()), third.tree.to_string());
+}
+
+#[test]
+fn a_forged_checkpoint_with_the_last_number_leaves_none_to_take() {
+    let ground = Ground::new();
+    let worktree = ground.task("t");
+    let first = snap(&worktree);
+    let first = first.id.commit.to_string();
+    let message = ground.git(&["log", "-1", "--format=%B", &first]);
+    let forged = message.replace("\"sequence\":1,", "\"sequence\":999999999,");
+    assert_ne!(forged, message);
+    let forged = ground.git(&["commit-tree", "-m", &forged, &format!("{first}^{{tree}}")]);
+    let last = format!("refs/boocoder/{}/cp/999999999", worktree.id());
+    ground.git(&["update-ref", &last, forged.trim()]);
+
+    let error = worktree.checkpoint(CheckpointKind::After, "", &GO).unwrap_err();
+
+    assert!(matches!(error, Error::Git { .. }), "{error}");
+    assert_eq!(ground.git(&["for-each-ref", "refs/boocoder"]).matches("/cp/").count(), 2);
+}
