@@ -51,6 +51,7 @@ impl TagFilter {
     fn release(&mut self, is_last: bool) -> String {
         let text = std::mem::take(&mut self.held);
         let mut shown = String::with_capacity(text.len());
+        let mut closings = Closings { text: &text, searched: 0 };
         let mut rest = text.as_str();
         while let Some(at) = rest.find('<') {
             shown.push_str(&rest[..at]);
@@ -62,7 +63,7 @@ impl TagFilter {
                     Some(1)
                 }
                 Tag::Closing(length) | Tag::Empty(length) => Some(length),
-                Tag::Opening(length) => match element(&rest[length..]) {
+                Tag::Opening(length) => match closings.element(text.len() - rest.len() + length) {
                     Some(inner) => Some(length + inner),
                     None if is_last || rest.len() - length > LONGEST_ELEMENT => Some(length),
                     None => None,
@@ -88,8 +89,9 @@ fn tag(text: &str) -> Tag {
     if !name[..seen].eq_ignore_ascii_case(&b"dcp"[..seen]) {
         return Tag::None;
     }
-    match text.find('>') {
-        Some(end) if end > LONGEST_TAG => Tag::None,
+    // No further than a tag can reach: the text may be as long as a line, and each `<` in it comes here.
+    let seeable = &text[..text.floor_char_boundary(LONGEST_TAG + 1)];
+    match seeable.find('>') {
         Some(end) if seen == 3 && is_closing => Tag::Closing(end + 1),
         Some(end) if seen == 3 && text[..end].ends_with('/') => Tag::Empty(end + 1),
         Some(end) if seen == 3 => Tag::Opening(end + 1),
@@ -99,13 +101,31 @@ fn tag(text: &str) -> Tag {
     }
 }
 
-/// The length of an element's text with its closing tag; `None` when that has not come.
-fn element(text: &str) -> Option<usize> {
-    let closing = text.match_indices('<').find_map(|(at, _)| match tag(&text[at..]) {
-        Tag::Closing(length) => Some(at + length),
-        _ => None,
-    });
-    closing.filter(|length| *length <= LONGEST_ELEMENT + LONGEST_TAG)
+/// Finds closing tags from left to right. It remembers how far it has looked, so that many opening tags before one
+/// stretch of text do not have it searched many times.
+struct Closings<'a> {
+    text: &'a str,
+    /// No closing tag begins between the place that was asked about last and this one.
+    searched: usize,
+}
+
+impl Closings<'_> {
+    /// The length of an element's text with its closing tag, for text that begins at `from`, which never decreases;
+    /// `None` when the tag has not come, or is too far away.
+    fn element(&mut self, from: usize) -> Option<usize> {
+        let longest = LONGEST_ELEMENT + LONGEST_TAG;
+        let end = self.text.floor_char_boundary(from + longest);
+        self.searched = self.searched.max(from);
+        while let Some(at) = self.text[self.searched..end].find('<') {
+            self.searched += at;
+            if let Tag::Closing(length) = tag(&self.text[self.searched..]) {
+                return Some(self.searched + length - from).filter(|length| *length <= longest);
+            }
+            self.searched += 1;
+        }
+        self.searched = end;
+        None
+    }
 }
 
 #[cfg(test)]
@@ -171,5 +191,33 @@ mod tests {
             shown += &filter.push("0123456789".to_owned());
         }
         assert!(shown.len() > LONGEST_ELEMENT && shown.starts_with("0123456789"));
+    }
+
+    /// One delta can be as long as a line; a filter that looks at all the rest at each `<` takes hours over it.
+    #[test]
+    fn a_long_delta_of_beginnings_takes_linear_time() {
+        const DELTA: usize = 16 * 1024 * 1024;
+        for (piece, shown) in [("<dcp", "<dcp"), ("<dcp>ä", "ä")] {
+            let count = DELTA / piece.len();
+            let started = std::time::Instant::now();
+            assert!(filtered([piece.repeat(count).as_str()]) == shown.repeat(count), "{piece}");
+            assert!(
+                started.elapsed() < std::time::Duration::from_secs(20),
+                "{piece}: {:?}",
+                started.elapsed()
+            );
+        }
+    }
+
+    #[test]
+    fn the_limits_count_to_the_byte() {
+        let tag = |length: usize| format!("<dcp{}>", "ä".repeat((length - 4) / 2));
+        assert_eq!(filtered([format!("a{}b", tag(LONGEST_TAG)).as_str()]), "ab");
+        let too_long = format!("a{}b", tag(LONGEST_TAG + 2));
+        assert_eq!(filtered([too_long.as_str()]), too_long);
+        let element = |inner: usize| format!("<dcp>{}</dcp>b", "x".repeat(inner));
+        let longest = LONGEST_ELEMENT + LONGEST_TAG - "</dcp>".len();
+        assert_eq!(filtered([element(longest).as_str()]), "b");
+        assert_eq!(filtered([element(longest + 1).as_str()]), format!("{}b", "x".repeat(longest + 1)));
     }
 }
