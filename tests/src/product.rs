@@ -5,7 +5,10 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader, Read},
-    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::ExitStatusExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -227,11 +230,16 @@ impl Machine {
     /// Processes that work below this machine's folder or run with its home, the test's own aside.
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
+        // A tag of a folder that is not there yet fits nothing.
+        let tag = fs::metadata(self.data_dir())
+            .map_or_else(|_| "no data".to_owned(), |data| format!("{:x}-{:x}", data.dev(), data.ino()));
         let root = self.root.path().as_os_str().as_encoded_bytes();
         let numbers = entries(Path::new("/proc"))
             .into_iter()
             .filter_map(|path| path.file_name()?.to_str()?.parse().ok());
-        numbers.filter(|pid: &u32| *pid != std::process::id() && belongs(*pid, root)).collect()
+        numbers
+            .filter(|pid: &u32| *pid != std::process::id() && belongs(*pid, root, tag.as_bytes()))
+            .collect()
     }
 
     /// Waits until something of this machine's is there that tells nobody when it comes.
@@ -278,7 +286,9 @@ pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
 }
 
-fn belongs(pid: u32, root: &[u8]) -> bool {
+/// Whether a process is of the machine: by its folder, its environment, its arguments, or, as a supervisor has
+/// none of these, by the tag of the data directory.
+fn belongs(pid: u32, root: &[u8], tag: &[u8]) -> bool {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let is_zombie = fs::read_to_string(proc.join("stat"))
         .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')));
@@ -288,7 +298,10 @@ fn belongs(pid: u32, root: &[u8]) -> bool {
     let names = |path: &str| {
         fs::read(proc.join(path)).is_ok_and(|bytes| bytes.windows(root.len()).any(|window| window == root))
     };
-    !is_zombie && (below("cwd") || names("environ") || names("cmdline"))
+    let is_supervisor = || {
+        fs::read(proc.join("cmdline")).is_ok_and(|line| line.windows(tag.len()).any(|window| window == tag))
+    };
+    !is_zombie && (below("cwd") || names("environ") || names("cmdline") || is_supervisor())
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -30,6 +30,10 @@ fn main() -> ExitCode {
     if let Err(error) = backends::process::become_subreaper() {
         complain!("boocoder: orphans of a killed supervisor will only be found by their tag: {error}");
     }
+    // Agents run as the same user, and must not read this process's environment or memory through /proc.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        complain!("boocoder: agents of the same user can look into this process: {error}");
+    }
     show::log::start(cli.globals.verbose);
     match run(cli) {
         Ok(code) => code.into(),

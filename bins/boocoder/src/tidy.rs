@@ -82,7 +82,7 @@ fn end_orphans(data_dir: &Path, data_tag: &str) {
     tags.dedup();
     for tag in tags.iter().filter_map(|tag| RunTag::new(tag.as_str()).ok()) {
         let swept = process::sweep(&tag);
-        tracing::warn!(%tag, gone = swept.gone.len(), remaining = swept.remaining.len(), "ended orphans");
+        tracing::info!(%tag, gone = swept.gone.len(), remaining = swept.remaining.len(), "ended orphans");
     }
 }
 
@@ -99,7 +99,7 @@ fn sweep(worktrees: &Worktrees, live: &dyn Fn(&OwnerId) -> bool) -> Vec<(OwnerId
         tracing::warn!(path = %path.display(), error = with_advice(error), "a worktree could not be swept");
     }
     let removed = report.worktrees.into_iter().filter_map(|swept| {
-        tracing::warn!(owner = %swept.owner, path = %swept.path.display(), "swept a worktree");
+        tracing::info!(owner = %swept.owner, path = %swept.path.display(), "swept a worktree");
         match swept.what {
             SweptHow::Removed { checkpoint: Some(checkpoint), .. } => Some((swept.owner, *checkpoint)),
             _ => None,

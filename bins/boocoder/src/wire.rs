@@ -13,7 +13,7 @@ use backends::{
 };
 use dispatch_core::{
     ids::{NodeId, ProjectId},
-    ports::{Agents, Publisher, Records, Store},
+    ports::{Agents, Publisher, Records, Recovered, RecoveredAs, Store},
     routing::AgentFacts,
     task::Name,
 };
@@ -29,6 +29,7 @@ use crate::{
     cli::Globals,
     config::{self, Config, Loaded},
     exit::Error,
+    show::table::short,
     tidy::{self, Tidying},
 };
 
@@ -170,10 +171,23 @@ impl App {
         };
         let label = format!("{label}, process {}", std::process::id());
         let node = Node::join(ports, NodeConfig { id, label, turns }).await?;
-        node.recover().await?;
+        for left in node.recover().await? {
+            self.end_unasked(&left).await?;
+        }
         let tidying =
             Tidying::begin(self.data_dir.clone(), data, self.worktrees.clone(), Arc::clone(&self.records));
         Ok((node, tidying))
+    }
+
+    /// Cancels a task whose `run` was killed before its agent was asked. It is pending again (SPEC D6), but
+    /// whoever wanted it here and now is gone, and no other dispatcher takes tasks yet.
+    async fn end_unasked(&self, left: &Recovered) -> Result<(), Error> {
+        if left.became == RecoveredAs::Pending {
+            self.store.request_stop(left.task).await?;
+            let task = short(left.task);
+            complain!("task {task} was killed before its agent was asked: cancelled, nothing was done");
+        }
+        Ok(())
     }
 
     /// Prints each item as one line of JSON.

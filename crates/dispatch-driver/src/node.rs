@@ -177,7 +177,7 @@ impl Node {
     ///
     /// # Errors
     /// When the store fails; the lease then lapses by itself.
-    pub async fn leave(self) -> Result<(), StoreError> {
+    pub async fn leave(&self) -> Result<(), StoreError> {
         self.renewal.abort();
         self.ports.store.leave(&self.lease).await
     }

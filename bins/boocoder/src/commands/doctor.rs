@@ -54,7 +54,7 @@ async fn leftovers(app: &App) -> Result<Vec<String>, Error> {
         .collect();
     let running = TaskFilter { state: Some(TaskState::Running), ..TaskFilter::default() };
     for task in app.records.tasks(&running).await? {
-        found.push(format!("task {} is running, or its dispatcher is gone", short(task.id)));
+        found.push(format!("task {} is running, or was when its dispatcher ended", short(task.id)));
     }
     let worktrees = app.worktrees.leftovers().map_err(|error| Error::failed(error.to_string()))?;
     found.extend(worktrees.iter().map(describe));

@@ -9,7 +9,7 @@ use super::text::Style;
 /// Starts logging: warnings, more with `-v`; `BOOCODER_LOG` takes tracing's own filters.
 pub fn start(verbose: u8) {
     let level = match verbose {
-        0 => "error",
+        0 => "warn",
         1 => "info",
         _ => "debug",
     };
