@@ -205,7 +205,7 @@ pub(crate) enum Content<'a> {
     Folder,
 }
 
-/// Writes `content` under a name that nothing has yet.
+/// Writes `content` under a name that nothing has yet. Leaves nothing there if it fails.
 pub(crate) fn write_new(folder: &OwnedFd, name: &[u8], content: &Content<'_>) -> std::io::Result<()> {
     match *content {
         Content::Link(target) => Ok(rustix::fs::symlinkat(target, folder, name)?),
@@ -214,7 +214,9 @@ pub(crate) fn write_new(folder: &OwnedFd, name: &[u8], content: &Content<'_>) ->
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
             let mut file = File::from(rustix::fs::openat(folder, name, flags, mode)?);
-            file.write_all(bytes)
+            file.write_all(bytes).inspect_err(|_| {
+                let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
+            })
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use worktree::*;
 
@@ -220,4 +221,34 @@ fn line_ends_of_the_checkout_are_kept() {
     assert_eq!((change.additions(), change.deletions()), (1, 1));
     ground.project.apply(&change, &GO).unwrap();
     assert_eq!(std::fs::read(ground.repo.join("text")).unwrap(), b"one\r\n2\r\nthree\r\n");
+}
+
+#[test]
+fn a_file_that_could_be_written_in_part_only_is_not_left_behind() {
+    let ground = Ground::new();
+    let worktree = ground.task("t");
+    put(worktree.path(), "a.txt", "changed\n");
+    // Small in the repository, too big for the limit in the checkout.
+    put(worktree.path(), "big.txt", vec![b'x'; 1 << 20]);
+    snap(&worktree);
+    let before = tree_by_git(&ground.repo);
+
+    // The limit stands for a full disk.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$@\"", "sh"])
+        .arg(example())
+        .args([ground.state(), ground.repo.clone()])
+        .args(["apply", "t"])
+        .output()
+        .unwrap();
+
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("change"), "{said}");
+    assert_eq!(tree_by_git(&ground.repo), before);
+    let left: Vec<_> = std::fs::read_dir(&ground.repo)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with(".boocoder"))
+        .collect();
+    assert_eq!(left, [""; 0]);
 }
