@@ -26,7 +26,7 @@ const LONGEST_ERROR: usize = 4096;
 /// Translates one turn of one agent.
 #[derive(Debug)]
 pub struct Translator {
-    session: String,
+    pub(super) session: String,
     filter: Option<TagFilter>,
     error_text: Option<&'static str>,
     /// The beginning of the last message, where errors may come as text.
@@ -161,8 +161,14 @@ impl Translator {
     }
 
     fn text(&mut self, text: String, into: &mut Vec<AgentUpdate>) {
-        if self.error_text.is_some() && self.last_message.len() < LONGEST_ERROR {
-            self.last_message.push_str(&text);
+        if let Some(beginning) = self.error_text {
+            // The agent's own sentence, sent as one chunk behind what the model had said.
+            if begins(&text, beginning) && !begins(&self.last_message, beginning) {
+                self.last_message.clear();
+            }
+            if self.last_message.len() < LONGEST_ERROR {
+                self.last_message.push_str(&text);
+            }
         }
         let text = match &mut self.filter {
             Some(filter) => filter.push(text),
@@ -234,9 +240,13 @@ impl Translator {
     /// The failure in the last message of an agent that reports errors as text, with no usage beside it.
     fn error_in_text(&self, usage: &Usage) -> Option<Failure> {
         let beginning = self.error_text?;
-        let is_error = usage.is_empty() && self.last_message.trim_start().starts_with(beginning);
+        let is_error = usage.is_empty() && begins(&self.last_message, beginning);
         is_error.then(|| failure::of_text(&self.last_message))
     }
+}
+
+fn begins(message: &str, beginning: &str) -> bool {
+    message.trim_start().starts_with(beginning)
 }
 
 fn append_text(text: String, into: &mut Vec<AgentUpdate>) {
@@ -358,6 +368,39 @@ mod tests {
         let text = |text: &str| AgentUpdate::Text(text.to_owned());
         // What is held back is not overtaken by what comes after it.
         assert_eq!(into, [text("ab <dc"), AgentUpdate::Reasoning("hm".to_owned()), text("c<dcp")]);
+    }
+
+    /// goose sends the error that cut the model's stream as one chunk right behind what the model had said.
+    #[test]
+    fn an_error_told_as_text_fails_the_turn_wherever_in_the_message_its_chunk_comes() {
+        let error = "Ran into this error: Server error (503)";
+        for (chunks, failure) in [
+            (&["Here is", " what", error, " more"][..], Some("Ran into this error: Server error (503) more")),
+            (
+                &["Here is\n\n", "\nRan into this error: a", error],
+                Some("Ran into this error: aRan into this error: Server error (503)"),
+            ),
+            (&["Ran in", "to this", " error: x"], Some("Ran into this error: x")),
+            (&[error], Some(error)),
+            (&["They wrote: Ran into this error: x"], None),
+            (&["Here is", " all"], None),
+        ] {
+            let quirks = Quirks { error_text: Some("Ran into this error:"), ..Quirks::default() };
+            let mut translator = Translator::new("s", &quirks);
+            for text in chunks {
+                let content = json!({"type": "text", "text": text});
+                update(&mut translator, json!({"sessionUpdate": "agent_message_chunk", "content": content}));
+            }
+            let end = RawJson::encode(&json!({"stopReason": "end_turn"})).unwrap();
+            let (how, _) = translator.end(&Ok(TurnEnd::decode(&end)));
+            match (how, failure) {
+                (EndedHow::Completed, None) => {}
+                (EndedHow::Failed(found), Some(text)) => {
+                    assert_eq!(found.text, text);
+                }
+                other => panic!("{chunks:?}: {other:?}"),
+            }
+        }
     }
 
     #[test]
