@@ -77,6 +77,22 @@ impl Link {
         self.lock().asked.insert(request.id.clone(), Asked { id, request });
     }
 
+    /// Answers a permission request that nobody is to be shown.
+    pub(super) fn cancel_permission(&self, id: RequestId) {
+        self.answer_permission(id, PermissionAnswer::Cancelled);
+    }
+
+    /// A task, since an agent that reads nothing makes it wait; and a caller that gives up must not leave the agent
+    /// without an answer.
+    fn answer_permission(&self, id: RequestId, answer: PermissionAnswer) {
+        let client = self.client.clone();
+        tokio::spawn(async move {
+            if let Err(error) = client.answer_permission(&id, answer).await {
+                tracing::debug!(%error, "a permission request needed no answer any more");
+            }
+        });
+    }
+
     /// Cancels the turn, and again until it has ended.
     async fn cancel(self: Arc<Self>, session: String) {
         let mut ended = self.ended.subscribe();
@@ -133,12 +149,6 @@ impl AgentControl for AcpControl {
             Some(option) => PermissionAnswer::Selected(option.to_owned()),
             None => PermissionAnswer::Cancelled,
         };
-        let client = self.0.client.clone();
-        // A task, as above; and giving this future up must not leave the agent without an answer.
-        tokio::spawn(async move {
-            if let Err(error) = client.answer_permission(&id, answer).await {
-                tracing::debug!(%error, "a permission request needed no answer any more");
-            }
-        });
+        self.0.answer_permission(id, answer);
     }
 }

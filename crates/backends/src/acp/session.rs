@@ -107,6 +107,10 @@ impl AcpSession {
                     self.commands.learn(&self.entry.name, commands);
                 }
             }
+            Event::Permission { id, request } if request.session_id != self.translator.session => {
+                self.translator.oddities.add("permission requests for another conversation");
+                self.link.cancel_permission(id);
+            }
             Event::Permission { id, request } => {
                 let request = self.translator.permission(self.link.next_permission(), &request, into);
                 self.link.expect_answer(id, request);

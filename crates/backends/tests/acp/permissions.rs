@@ -1,6 +1,6 @@
 //! Permission requests: asked, answered once, by kind.
 
-use dispatch_core::agent::{AgentUpdate, Answer, EndedHow, PermissionRequest};
+use dispatch_core::agent::{AgentUpdate, Answer, EndedHow, NoticeCode, PermissionRequest};
 use dispatch_core::ports::Close;
 
 use crate::common::{Fixture, Turn};
@@ -42,4 +42,22 @@ async fn an_open_request_is_answered_by_the_cancel() {
     assert_eq!(turn.end().await.how, EndedHow::Cancelled);
     turn.control.answer(&request.id, Answer::Allow).await;
     assert!(!turn.close(Close::Return).await.text().contains("went on"));
+}
+
+/// Nobody is shown a question about a conversation that is not this one, and the agent does not wait for its answer.
+#[tokio::test]
+async fn a_request_for_another_conversation_is_cancelled_and_counted() {
+    let question = r#"{"sessionId":"another","toolCall":{"toolCallId":"t"},"options":[{"optionId":"yes","name":"Yes","kind":"allow_once"}]}"#;
+    let (said, end) =
+        Fixture::new(&[]).run(&format!("/request session/request_permission {question}\n/say went on")).await;
+    assert_eq!(end.how, EndedHow::Completed);
+    assert!(
+        said.text().contains(r#""outcome":"cancelled""#) && said.text().contains("went on"),
+        "{}",
+        said.text()
+    );
+    assert!(said.all(|update| matches!(update, AgentUpdate::Permission(_)).then_some(())).is_empty());
+    assert_eq!(said.tools(), []);
+    let notice = said.notice(NoticeCode::AgentOddity).unwrap();
+    assert!(notice.contains("permission requests for another conversation"), "{notice}");
 }
