@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::launch::Launcher;
+use crate::process::env::is_forbidden;
 use crate::process::{Child, Control, RunTag, SpawnError, Status};
 use crate::registry::AgentEntry;
 
@@ -66,7 +67,15 @@ impl CommandSpawner {
 #[async_trait]
 impl TerminalSpawner for CommandSpawner {
     async fn spawn(&self, command: Command) -> io::Result<Spawned> {
-        let wanted = command.env.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let wanted = command.env.into_iter().map(|(name, value)| (OsString::from(name), value.into()));
+        // The command is worth more than the variable: goose sets GIT_PAGER for each.
+        let wanted = wanted.filter(|(name, _)| {
+            let is_dropped = is_forbidden(name);
+            if is_dropped {
+                tracing::debug!(agent = %self.entry.name, ?name, "dropped a variable of the agent's command");
+            }
+            !is_dropped
+        });
         let extra = self.extra_env.iter().cloned();
         // Our own come last: they win.
         let env = self.launcher.environment(&self.entry, wanted.chain(extra)).map_err(io::Error::other)?;

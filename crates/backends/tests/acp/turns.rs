@@ -1,10 +1,11 @@
 //! What an agent says arrives as what it means.
 
 use dispatch_core::agent::{AgentUpdate, EndedHow, NoticeCode, ToolContent, ToolStatus};
-use dispatch_core::ports::{Agents, Close};
+use dispatch_core::ports::{Agents, Close, Prompt};
 use dispatch_core::task::{Name, TerminalReason};
+use serde_json::json;
 
-use crate::common::{Fixture, utf8};
+use crate::common::{Fixture, utf8, within};
 
 fn failed(how: &EndedHow) -> (TerminalReason, &str) {
     match how {
@@ -157,4 +158,32 @@ async fn a_missing_file_is_empty_for_those_that_need_it() {
     let other = Fixture::disguised("qwen");
     let (said, _) = other.run(&prompt(&other)).await;
     assert_eq!(said.tools()[0].status, ToolStatus::Failed, "{:?}", said.tools());
+}
+
+/// goose sets `GIT_PAGER` for each of its commands.
+#[tokio::test]
+async fn a_command_runs_without_the_variables_that_no_agent_may_set() {
+    let fixture = Fixture::new(&[]);
+    let mut turn = fixture.start().await;
+    let session = turn.info.agent_session.clone().unwrap();
+    let create = json!({
+        "sessionId": session, "command": "/bin/sh", "args": ["-c", "env > seen.txt"],
+        "env": [
+            {"name": "GIT_PAGER", "value": "cat"},
+            {"name": "GIT_CEILING_DIRECTORIES", "value": "/nowhere"},
+            {"name": "LD_PRELOAD", "value": "/tmp/x.so"},
+            {"name": "PAGER", "value": "agents-own"},
+        ],
+    });
+    let wait = json!({"sessionId": session, "terminalId": "term_1"});
+    let text = format!("/request terminal/create {create}\n/request terminal/wait_for_exit {wait}");
+    within(turn.session.prompt(Prompt { text })).await.unwrap();
+    assert_eq!(turn.end().await.how, EndedHow::Completed);
+    let said = turn.close(Close::Return).await;
+    assert!(!said.text().contains("refused"), "{}", said.text());
+    let seen = fixture.read("seen.txt");
+    assert!(seen.lines().any(|line| line == "PAGER=agents-own"), "{seen}");
+    for dropped in ["GIT_PAGER", "LD_PRELOAD", "/nowhere"] {
+        assert!(!seen.contains(dropped), "{dropped} in {seen}");
+    }
 }
