@@ -69,14 +69,19 @@ impl<'a> Hands<'a> {
         if !self.swap(&folder, name, &staged, step).map_err(|e| failed(e.into()))? {
             return Err(moved());
         }
-        if step.old.is_none() || self.staged_is(number, step, step.old)? {
+        let expected = match step.old {
+            Some(_) => self.staged_is(number, step, step.old),
+            None => Ok(true),
+        };
+        if let Ok(true) = expected {
             if step.new.is_none() {
                 fsio::remove_empty_parents(&self.checkout.root, &step.path);
             }
             return Ok(());
         }
-        // What came out is not what we merged with: it is newer, and the user's.
+        // What came out is not what we merged with, so it is newer and the user's; or it cannot be looked at.
         self.take_back(number, step);
+        expected?;
         Err(moved())
     }
 
