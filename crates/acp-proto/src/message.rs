@@ -134,6 +134,24 @@ impl Request {
         Self { id: id.into(), method: method.into(), params: Some(params), extra: Extra::new() }
     }
 
+    /// The same request in buffers of its own: one that is kept for long keeps no line alive, and weighs what
+    /// [`weight`](Self::weight) says.
+    pub(crate) fn detached(&self) -> Self {
+        Self {
+            id: self.id.detached(),
+            method: self.method.clone(),
+            params: self.params.as_ref().map(RawJson::detached),
+            extra: self.extra.iter().map(|(key, value)| (key.detached(), value.detached())).collect(),
+        }
+    }
+
+    /// The bytes that the request holds on to.
+    pub(crate) fn weight(&self) -> usize {
+        let extra = self.extra.iter().map(|(key, value)| key.len() + value.as_str().len());
+        let params = self.params.as_ref().map_or(0, |params| params.as_str().len());
+        self.id.weight() + self.method.as_str().len() + params + extra.sum::<usize>()
+    }
+
     /// Appends the request as one line.
     pub fn encode(&self, out: &mut Vec<u8>) {
         open(out);

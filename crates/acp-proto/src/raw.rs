@@ -58,6 +58,11 @@ impl RawJson {
         &self.0
     }
 
+    /// The same value in a buffer of its own, which keeps no line alive.
+    pub(crate) fn detached(&self) -> Self {
+        Self(self.0.detached())
+    }
+
     /// Decodes the value.
     ///
     /// What strict parsers refuse and agents send all the same is repaired first: of duplicate keys the last

@@ -38,6 +38,24 @@ impl RequestId {
         }
     }
 
+    /// The same id in a buffer of its own, which keeps no line alive.
+    pub(crate) fn detached(&self) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(text.detached()),
+            Self::Verbatim(raw) => Self::Verbatim(raw.detached()),
+            Self::Number(_) | Self::Null => self.clone(),
+        }
+    }
+
+    /// Its length on the wire at most, but for quotes, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Verbatim(raw) => raw.as_str().len(),
+            Self::Number(_) | Self::Null => size_of::<Self>(),
+        }
+    }
+
     /// Appends the id as JSON.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self {

@@ -39,6 +39,11 @@ impl WireStr {
         }
     }
 
+    /// The same text in a buffer of its own, which keeps no line alive.
+    pub(crate) fn detached(&self) -> Self {
+        Self::from(self.as_str())
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         // SAFETY: every constructor takes a `&str`, a `String`, or bytes checked to be UTF-8, and bytes never

@@ -404,3 +404,77 @@ async fn an_agents_error_is_told_in_its_own_words() {
     assert_eq!(error.to_string(), "session/new: no key (code -32603)");
     assert_eq!(error.agent_error().unwrap().code, -32603);
 }
+
+/// Asks for one thing after another and never hears an answer, as long as the host reads.
+fn asks_without_end(
+    mut agent: support::Agent,
+    params: Value,
+) -> (Arc<AtomicUsize>, tokio::task::JoinHandle<support::Agent>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let play = tokio::spawn(async move {
+        for id in 0..200 {
+            let request = json!({"jsonrpc": "2.0", "id": id, "method": "x/wait", "params": params});
+            if !agent.try_say(&request).await {
+                break;
+            }
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        agent
+    });
+    (asked, play)
+}
+
+async fn stuck_at(count: &AtomicUsize) -> usize {
+    let mut before = usize::MAX;
+    while before != count.load(Ordering::SeqCst) {
+        before = count.load(Ordering::SeqCst);
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+    }
+    before
+}
+
+#[tokio::test]
+async fn the_bytes_of_open_requests_stop_reading_the_pipe() {
+    let config = Config { open_request_bytes: 300_000, ..Config::default() };
+    let (client, mut events, agent) = support::start_with(config, Arc::new(support::ServesNever));
+    let (asked, play) = asks_without_end(agent, json!("x".repeat(20_000)));
+    let open = stuck_at(&asked).await;
+    // Fifteen fill it; the pipe and one read hold the rest.
+    assert!((15..30).contains(&open), "{open}");
+    // Somebody who awaits an answer has the pipe read on, and what is asked then is refused.
+    let limit = Duration::from_millis(500);
+    let waiting = client.request("x/slow", RawJson::empty_object(), limit);
+    let error = waiting.await.unwrap_err();
+    assert!(matches!(error, CallError::TimeLimit { .. }), "{error}");
+    assert!(stuck_at(&asked).await > open, "the pipe was read on");
+    assert_eq!(events.try_recv_many(&mut Vec::new(), 1), 0, "requests are no events");
+    let mut agent = play.await.unwrap();
+    agent.hear_call("x/slow").await;
+    assert_eq!(agent.hear().await["error"]["code"], -32000);
+}
+
+#[tokio::test]
+async fn an_answered_permission_makes_room_for_more() {
+    let config = Config { open_request_bytes: 100_000, ..Config::default() };
+    let (client, mut events, mut agent) = start(config);
+    let play = tokio::spawn(async move {
+        for id in 0..20 {
+            let params = json!({"sessionId": "s1", "options": [], "more": "x".repeat(90_000)});
+            let request = json!({"id": id, "method": "session/request_permission", "params": params});
+            agent.say(request).await;
+        }
+        for id in 0..20 {
+            let answer = agent.hear().await;
+            assert_eq!(answer["id"], id);
+            assert_eq!(answer["result"]["outcome"]["outcome"], "cancelled", "{answer}");
+        }
+    });
+    for _ in 0..20 {
+        let Event::Permission { id, .. } = next(&mut events).await else { panic!() };
+        client.answer_permission(&id, PermissionAnswer::Cancelled).await.unwrap();
+    }
+    play.await.unwrap();
+}

@@ -17,6 +17,9 @@ pub struct Config {
     pub outbox: usize,
     /// Requests of the agent that may be open at once; more are refused. 256.
     pub open_requests: usize,
+    /// The same in bytes of their lines, above which the pipe is not read; while somebody awaits an answer it is
+    /// read, and what is asked then is refused. 64 MiB.
+    pub open_request_bytes: usize,
     /// How long the agent may read nothing while something waits to be written. 30 s.
     pub write_limit: Duration,
     /// How long to go on reading after a failed write, for the agent's last words. 5 s.
@@ -46,6 +49,7 @@ impl Default for Config {
             inbox_while_awaited: 64 * 1024 * 1024,
             outbox: 8 * 1024 * 1024,
             open_requests: 256,
+            open_request_bytes: 64 * 1024 * 1024,
             write_limit: Duration::from_secs(30),
             after_failed_write: Duration::from_secs(5),
             time_limits: TimeLimits::default(),

@@ -64,7 +64,7 @@ where
     let write_limit = config.write_limit;
     let shared = Arc::new(Shared {
         calls: Calls::default(),
-        inbound: Inbound::new(config.open_requests),
+        inbound: Inbound::new(config.open_requests, config.open_request_bytes),
         inbox: Inbox::new(),
         outbox: Arc::clone(&outbox),
         handler,
@@ -186,6 +186,8 @@ impl Client {
         let mut line = Vec::new();
         Response::new(id.clone(), Ok(answer.to_result())).encode(&mut line);
         let sent = self.shared.outbox.send_if(line, || self.shared.inbound.close(id)).await;
+        // The reader may have stopped because of what was open.
+        self.shared.inbox.recheck();
         match sent {
             Ok(true) => Ok(()),
             Ok(false) => Err(AnswerError::NotOpen(id.clone())),

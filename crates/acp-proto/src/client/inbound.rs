@@ -31,16 +31,26 @@ impl PermissionAnswer {
 /// Which requests of the agent wait for an answer, so that each gets one.
 pub(super) struct Inbound {
     limit: usize,
+    /// In bytes of lines.
+    weight_limit: usize,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Open requests; permissions with their session.
-    open: HashMap<RequestId, Option<String>>,
+    open: HashMap<RequestId, Open>,
+    /// What the open requests weigh together.
+    weight: usize,
     /// Sessions whose turn was cancelled and has not ended: their permissions are answered for the user, since
     /// gemini, goose and vibe never end a turn that has one open.
     cancelling: HashSet<String>,
+}
+
+struct Open {
+    /// The session of a permission.
+    permission: Option<String>,
+    /// In bytes.
+    weight: usize,
 }
 
 /// Why a request is not taken.
@@ -50,38 +60,54 @@ pub(super) enum Refused {
 }
 
 impl Inbound {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, state: Mutex::default() }
+    pub(super) fn new(limit: usize, weight_limit: usize) -> Self {
+        Self { limit, weight_limit, state: Mutex::default() }
     }
 
-    /// Takes a request; a permission with its session.
-    pub(super) fn open(&self, id: &RequestId, permission: Option<&str>) -> Result<(), Refused> {
+    /// Takes a request of a weight in bytes, a permission with its session. One that `must_fit` is refused when
+    /// there are too many bytes already; others were to be left in the pipe then.
+    pub(super) fn open(
+        &self,
+        id: &RequestId,
+        permission: Option<&str>,
+        weight: usize,
+        must_fit: bool,
+    ) -> Result<(), Refused> {
         let mut state = self.lock();
         if state.open.contains_key(id) {
             return Err(Refused::IdInUse);
         }
-        if state.open.len() >= self.limit {
+        if state.open.len() >= self.limit || (must_fit && state.weight >= self.weight_limit) {
             return Err(Refused::TooMany);
         }
-        state.open.insert(id.clone(), permission.map(str::to_owned));
+        state.weight += weight;
+        state.open.insert(id.clone(), Open { permission: permission.map(str::to_owned), weight });
         Ok(())
     }
 
     /// Whether a request was open, which it is no more.
     pub(super) fn close(&self, id: &RequestId) -> bool {
-        self.lock().open.remove(id).is_some()
+        let mut state = self.lock();
+        let Some(closed) = state.open.remove(id) else { return false };
+        state.weight -= closed.weight;
+        true
+    }
+
+    /// Whether the open requests weigh as much as they may.
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().weight >= self.weight_limit
     }
 
     /// Whether a permission is open.
     pub(super) fn is_open_permission(&self, id: &RequestId) -> bool {
-        matches!(self.lock().open.get(id), Some(Some(_)))
+        self.lock().open.get(id).is_some_and(|open| open.permission.is_some())
     }
 
     /// Remembers that a session's turn is cancelled, and returns its open permissions.
     pub(super) fn cancel(&self, session_id: &str) -> Vec<RequestId> {
         let mut state = self.lock();
         state.cancelling.insert(session_id.to_owned());
-        let of_session = state.open.iter().filter(|(_, session)| session.as_deref() == Some(session_id));
+        let of_session = state.open.iter().filter(|(_, open)| open.permission.as_deref() == Some(session_id));
         of_session.map(|(id, _)| id.clone()).collect()
     }
 

@@ -7,7 +7,8 @@
 //! What bounds it: the inbox stops reading the pipe when its consumer is slow, except while somebody awaits an
 //! answer, which could be behind what fills the inbox (a loaded session replays its history first); even then
 //! it stops at a second, higher limit. The outbox holds a bounded number of bytes, and an agent that reads
-//! nothing for the write limit loses the connection. Every request has a time limit, but for prompts, whose
+//! nothing for the write limit loses the connection. The agent's own requests are weighed while they are open,
+//! and stop the reading too, or are refused while somebody awaits an answer. Every request has a time limit, but for prompts, whose
 //! end arrives as an event.
 
 mod calls;

@@ -79,7 +79,8 @@ impl Reader {
     fn may_read(&self) -> bool {
         let config = &self.shared.config;
         let weight = self.shared.inbox.weight();
-        weight < config.inbox || (weight < config.inbox_while_awaited && self.shared.calls.awaited())
+        (weight < config.inbox && !self.shared.inbound.is_full())
+            || (weight < config.inbox_while_awaited && self.shared.calls.awaited())
     }
 
     async fn dispatch(&mut self, message: Message) {
@@ -142,12 +143,13 @@ impl Reader {
     }
 
     async fn request(&mut self, request: Request) {
+        // It may stay open for long, and its line may be much longer than what is looked at.
+        let request = request.detached();
         if request.method.as_str() == method::REQUEST_PERMISSION {
             return self.permission(request).await;
         }
-        match self.shared.inbound.open(&request.id, None) {
-            Ok(()) => {}
-            Err(refused) => return self.refuse(refused, request).await,
+        if let Err(refused) = self.open(&request, None) {
+            return self.refuse(refused, request).await;
         }
         let shared = Arc::clone(&self.shared);
         self.served.spawn(async move {
@@ -161,13 +163,19 @@ impl Reader {
         });
     }
 
+    fn open(&self, request: &Request, permission: Option<&str>) -> Result<(), Refused> {
+        // While an answer is awaited, the pipe is read however much is open.
+        let must_fit = self.shared.calls.awaited();
+        self.shared.inbound.open(&request.id, permission, request.weight(), must_fit)
+    }
+
     async fn permission(&mut self, request: Request) {
         let params = request.params.clone().unwrap_or_else(RawJson::empty_object);
         let asked = match PermissionRequest::decode(&params) {
             Ok(asked) => asked,
             Err(error) => return self.reply(request.id, Err(error)).await,
         };
-        if let Err(refused) = self.shared.inbound.open(&request.id, Some(&asked.session_id)) {
+        if let Err(refused) = self.open(&request, Some(&asked.session_id)) {
             return self.refuse(refused, request).await;
         }
         // Asked after `open`, so that a cancel in between is seen by one of the two.

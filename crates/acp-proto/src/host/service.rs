@@ -82,6 +82,7 @@ impl Host {
 
     async fn read(&self, request: schema::ReadTextFileRequest) -> Result<Value, RpcError> {
         let files = Arc::clone(&self.session(&request.session_id)?.files);
+        drop(request.meta);
         let read = move || files.read(&request.path, request.line, request.limit);
         let content = self.with_files(read).await?;
         Ok(json!({ "content": content }))
@@ -89,6 +90,7 @@ impl Host {
 
     async fn write(&self, request: schema::WriteTextFileRequest) -> Result<Value, RpcError> {
         let files = Arc::clone(&self.session(&request.session_id)?.files);
+        drop(request.meta);
         self.with_files(move || files.write(&request.path, &request.content)).await?;
         Ok(json!({}))
     }
@@ -126,6 +128,8 @@ impl Host {
 
     async fn wait(&self, request: schema::WaitForTerminalExitRequest) -> Result<Value, RpcError> {
         let session = self.session(&request.session_id)?;
+        // It may be waited for very long.
+        drop(request.meta);
         let exit = session.terminals()?.wait(&request.terminal_id.0).await;
         exit.map(exit_status).map_err(terminal_error)
     }
@@ -183,22 +187,25 @@ impl RequestHandler for Host {
     }
 
     async fn serve(&self, request: Request) -> Result<RawJson, RpcError> {
-        let params = request.params.unwrap_or_else(RawJson::empty_object);
-        let result = match request.method.as_str() {
-            method::READ_TEXT_FILE => self.read(decode(&params)?).await,
-            method::WRITE_TEXT_FILE => self.write(decode(&params)?).await,
-            method::TERMINAL_CREATE => self.create(decode(&params)?).await,
-            method::TERMINAL_OUTPUT => self.output(&decode(&params)?),
-            method::TERMINAL_WAIT => self.wait(decode(&params)?).await,
-            method::TERMINAL_KILL => self.kill(&decode(&params)?),
-            method::TERMINAL_RELEASE => self.release(&decode(&params)?),
+        let Request { method, params, extra, .. } = request;
+        drop(extra);
+        let params = params.unwrap_or_else(RawJson::empty_object);
+        let result = match method.as_str() {
+            method::READ_TEXT_FILE => self.read(decode(params)?).await,
+            method::WRITE_TEXT_FILE => self.write(decode(params)?).await,
+            method::TERMINAL_CREATE => self.create(decode(params)?).await,
+            method::TERMINAL_OUTPUT => self.output(&decode(params)?),
+            method::TERMINAL_WAIT => self.wait(decode(params)?).await,
+            method::TERMINAL_KILL => self.kill(&decode(params)?),
+            method::TERMINAL_RELEASE => self.release(&decode(params)?),
             other => Err(RpcError::method_not_found(other)),
         }?;
         RawJson::encode(&result).map_err(|error| RpcError::new(INTERNAL_ERROR, error.to_string()))
     }
 }
 
-fn decode<T: DeserializeOwned>(params: &RawJson) -> Result<T, RpcError> {
+/// Takes the text along: a request may be served for long, and its text be much longer than what is used of it.
+fn decode<T: DeserializeOwned>(params: RawJson) -> Result<T, RpcError> {
     params.decode().map_err(RpcError::invalid_params)
 }
 

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use acp_proto::client::{Client, Config, Event, Events, RefuseAll, RequestHandler, connect};
+use acp_proto::{RawJson, Request, RpcError};
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 use tokio::time::timeout;
@@ -29,6 +32,22 @@ pub fn start_with(config: Config, handler: Arc<dyn RequestHandler>) -> (Client, 
     let (client, events) = connect(output, input, handler, config);
     let (reads, writes) = tokio::io::split(agent);
     (client, events, Agent { reads: BufReader::new(reads), writes })
+}
+
+/// Serves no request, ever.
+pub struct ServesNever;
+
+#[async_trait]
+impl RequestHandler for ServesNever {
+    fn session_opened(&self, _: &str, _: &Path) {}
+
+    fn turn_stopped(&self, _: &str) {}
+
+    fn connection_closed(&self) {}
+
+    async fn serve(&self, _: Request) -> Result<RawJson, RpcError> {
+        std::future::pending().await
+    }
 }
 
 impl Agent {
@@ -82,6 +101,11 @@ impl Agent {
         let params = json!({"sessionId": session, "update": update});
         let line = json!({"method": "session/update", "params": params}).to_string() + "\n";
         self.writes.write_all(line.as_bytes()).await.is_ok()
+    }
+
+    /// Says something, if the host still listens.
+    pub async fn try_say(&mut self, message: &Value) -> bool {
+        self.writes.write_all(format!("{message}\n").as_bytes()).await.is_ok()
     }
 
     /// Ends the agent's output, and its input.
