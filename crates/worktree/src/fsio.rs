@@ -72,7 +72,8 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
 
 /// Replaces a file of ours at once: a reader sees the old bytes or the new ones.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let new = with_suffix(path, ".new");
+    // A name of its own: two that replace one file at once must not take each other's new one away.
+    let new = with_suffix(path, &format!(".{}.new", crate::ids::random_hex()?));
     std::fs::write(&new, bytes).map_err(|e| Error::io("write", &new, e))?;
     std::fs::rename(&new, path).map_err(|e| Error::io("replace", path, e))
 }
@@ -229,4 +230,22 @@ pub(crate) fn temporary_name(tag: &str, number: usize) -> Vec<u8> {
 /// The path whose bytes are `bytes`.
 pub(crate) fn os_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_may_replace_one_file_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..200).for_each(|_| replace(&path, b"whole").unwrap()));
+            }
+        });
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }
