@@ -8,7 +8,7 @@ use std::{error::Error, ffi::OsString, path::PathBuf, process::ExitCode, sync::A
 use backends::{RegisteredAgents, acp::AcpSettings, launch::Launcher, process, registry::Registry};
 use dispatch_core::{
     frame::Frame,
-    ids::NodeId,
+    ids::{NodeId, TaskId},
     ports::{NewProject, Publisher, Records},
     profile::TurnLimits,
     task::{Name, NewTask, PermissionPolicy, TurnOptions},
@@ -69,13 +69,9 @@ async fn run(repository: PathBuf, agent: Option<Name>) -> Result<(), Box<dyn Err
     let path = Some(std::fs::canonicalize(&repository)?);
     let project = store.ensure_project(NewProject { name: "example".into(), path }).await?;
     let task = NewTask {
-        project: project.id,
-        input: "say hello".into(),
         options: TurnOptions { agent, ..TurnOptions::default() },
         permissions: PermissionPolicy::Deny,
-        session: None,
-        chat: None,
-        default_model: None,
+        ..NewTask::new(TaskId::from_random(random_bytes()), project.id, "say hello")
     };
     let task = store.create_task(task).await?;
     let report = node.run_task(task.id).await?;

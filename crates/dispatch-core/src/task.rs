@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     agent::Cost,
     frame::About,
-    ids::{ChatId, Epoch, MessageId, ProjectId, SessionId, TaskId, Timestamp},
+    ids::{ChatId, Epoch, MessageId, NodeId, ProjectId, SessionId, TaskId, Timestamp},
     routing::Route,
 };
 
@@ -188,6 +188,9 @@ pub struct TurnOptions {
 /// A request for work, before it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTask {
+    /// The id that it gets, chosen by whoever asks: the same request made again, because its answer was
+    /// lost, finds the task that it made.
+    pub id: TaskId,
     /// Where the work is.
     pub project: ProjectId,
     /// What is asked, not empty.
@@ -202,6 +205,27 @@ pub struct NewTask {
     pub chat: Option<ChatId>,
     /// The model that a new session is given where the task names none.
     pub default_model: Option<Name>,
+    /// The node that alone may claim it: its user sits in front of that process, and the task is cancelled
+    /// when the process is gone before the prompt went out.
+    pub attended_by: Option<NodeId>,
+}
+
+impl NewTask {
+    /// A request that leaves everything else to configuration, agent and user.
+    #[must_use]
+    pub fn new(id: TaskId, project: ProjectId, input: impl Into<String>) -> Self {
+        Self {
+            id,
+            project,
+            input: input.into(),
+            options: TurnOptions::default(),
+            permissions: PermissionPolicy::Ask,
+            session: None,
+            chat: None,
+            default_model: None,
+            attended_by: None,
+        }
+    }
 }
 
 /// A stored task.
@@ -231,6 +255,8 @@ pub struct Task {
     pub reason: Option<TerminalReason>,
     /// Whether a Stop was accepted while it was pending or running.
     pub stop_requested: bool,
+    /// Whether one node alone may claim it, as its user sits in front of that process.
+    pub attended: bool,
     /// The route that its first claim chose.
     pub route: Option<Route>,
     /// How often it was claimed.
@@ -271,6 +297,9 @@ pub struct Claim {
     pub epoch: Epoch,
     /// The project's path, as stored.
     pub project_path: Option<PathBuf>,
+    /// The agent's own id of the conversation that this attempt goes on with: the one that an earlier
+    /// attempt of the same task recorded for the same agent, once a user asked for the task to be resumed.
+    pub resume: Option<String>,
 }
 
 /// What every write of a turn is made under.

@@ -9,7 +9,7 @@ use std::{
 use dispatch_core::{
     agent::Answer,
     ids::{NodeId, TaskId},
-    ports::{Lease, NodeInfo, Recovered, StopAnswer, StoreError},
+    ports::{ClaimRequest, Lease, NodeInfo, Recovered, StopAnswer, StoreError},
     task::Claim,
 };
 use tokio::task::JoinHandle;
@@ -124,7 +124,8 @@ impl Node {
     /// # Errors
     /// When the store fails.
     pub async fn run_task(&self, task: TaskId) -> Result<Option<TurnReport>, StoreError> {
-        let claims = persistently(|| self.ports.store.claim(&self.lease, 1, Some(task))).await?;
+        let request = ClaimRequest::only(task);
+        let claims = persistently(|| self.ports.store.claim(&self.lease, &request)).await?;
         match claims.into_iter().next() {
             Some(claim) => Ok(Some(self.run_claim(claim).await)),
             None => Ok(None),

@@ -180,6 +180,7 @@ impl RunningTurn {
             model: task.options.model.clone(),
             mode: task.options.mode,
             thinking: task.options.thinking,
+            resume: claim.resume,
         };
         let settler = Settler {
             ports,

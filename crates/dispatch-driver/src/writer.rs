@@ -162,14 +162,14 @@ impl Shared {
 
 async fn write(shared: Arc<Shared>, store: Arc<dyn Store>, publisher: Arc<dyn Publisher>, turn: TurnKey) {
     let mut last = None::<Instant>;
-    loop {
+    for batch in 1.. {
         shared.work.notified().await;
         if let Some(last) = last {
             shared.pause_until(last + WRITE_INTERVAL).await;
         }
         last = Some(Instant::now());
         let Work { frames, flushes, message, closed } = shared.take();
-        if let Err(lost) = append(&*store, &turn, message, frames, &*publisher).await {
+        if let Err(lost) = append(&*store, &turn, batch, message, frames, &*publisher).await {
             return shared.give_up(lost);
         }
         // Whoever asked for a flush and did not wait for it has no more interest.
@@ -231,6 +231,7 @@ impl Shared {
 async fn append(
     store: &dyn Store,
     turn: &TurnKey,
+    batch: u64,
     message: Option<MessageId>,
     frames: Vec<FrameBody>,
     publisher: &dyn Publisher,
@@ -238,7 +239,7 @@ async fn append(
     if frames.is_empty() {
         return Ok(());
     }
-    match persistently(|| store.append(turn, message, &frames)).await {
+    match persistently(|| store.append(turn, batch, message, &frames)).await {
         Ok(None) => Err(Lost::Fenced),
         Ok(Some(appended)) => {
             publisher.publish(&appended.frames(turn.session, turn.about(message), frames).collect());

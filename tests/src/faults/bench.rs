@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dispatch_core::{
     agent::EndedHow,
     ids::{NodeId, TaskId},
-    ports::{Agents, Lease, NewProject, Publisher, Records, Store, Workspace},
+    ports::{Agents, ClaimRequest, Lease, NewProject, Publisher, Records, Store, Workspace},
     profile::{BackendProfile, TurnLimits},
-    task::{Claim, Name, NewTask, PermissionPolicy, Project, Task, TurnOptions},
+    task::{Claim, Name, NewTask, Project, Task, TurnOptions},
 };
 use dispatch_driver::{Node, NodeConfig, Ports, TurnConfig, TurnReport, random_bytes};
 use store::SqliteStore;
@@ -121,13 +121,8 @@ impl Bench {
     /// When it is refused.
     pub async fn task(&self, input: &str) -> Task {
         let new = NewTask {
-            project: self.project.id,
-            input: input.to_owned(),
             options: TurnOptions { agent: Name::new(AGENT), ..TurnOptions::default() },
-            permissions: PermissionPolicy::Ask,
-            session: None,
-            chat: None,
-            default_model: None,
+            ..NewTask::new(TaskId::from_random(random_bytes()), self.project.id, input)
         };
         self.store.create_task(new).await.expect("a task")
     }
@@ -183,7 +178,7 @@ impl Bench {
         let info =
             dispatch_core::ports::NodeInfo { id: NodeId::from_random(random_bytes()), label: "test".into() };
         let lease = self.store.join(&info).await.expect("a lease");
-        let claim = self.store.claim(&lease, 1, Some(task)).await.expect("a store").pop();
+        let claim = self.store.claim(&lease, &ClaimRequest::only(task)).await.expect("a store").pop();
         (lease, claim.expect("a claimable task"))
     }
 

@@ -7,8 +7,8 @@ use dispatch_core::{
     frame::{Frame, FrameBody},
     ids::{Epoch, MessageId, TaskId},
     ports::{
-        Appended, Lease, NewCheckpoint, NodeInfo, Recovered, Settlement, StopAnswer, Store, StoreError,
-        WriteAnswer,
+        Appended, ClaimRequest, Lease, NewCheckpoint, NodeInfo, Recovered, Settlement, StopAnswer, Store,
+        StoreError, Wakeups, WriteAnswer,
     },
     routing::Route,
     task::{Claim, Name, TurnKey},
@@ -50,13 +50,12 @@ impl Store for FaultyStore {
         self.faults.around("recover", self.inner.recover(), error).await
     }
 
-    async fn claim(
-        &self,
-        lease: &Lease,
-        free: usize,
-        only: Option<TaskId>,
-    ) -> Result<Vec<Claim>, StoreError> {
-        self.faults.around("claim", self.inner.claim(lease, free, only), error).await
+    async fn claim(&self, lease: &Lease, request: &ClaimRequest) -> Result<Vec<Claim>, StoreError> {
+        self.faults.around("claim", self.inner.claim(lease, request), error).await
+    }
+
+    fn wakeups(&self) -> Box<dyn Wakeups> {
+        self.inner.wakeups()
     }
 
     async fn record_route(&self, turn: &TurnKey, route: Route) -> Result<WriteAnswer, StoreError> {
@@ -97,10 +96,11 @@ impl Store for FaultyStore {
     async fn append(
         &self,
         turn: &TurnKey,
+        batch: u64,
         message: Option<MessageId>,
         frames: &[FrameBody],
     ) -> Result<Option<Appended>, StoreError> {
-        self.faults.around("append", self.inner.append(turn, message, frames), error).await
+        self.faults.around("append", self.inner.append(turn, batch, message, frames), error).await
     }
 
     async fn settle(

@@ -12,7 +12,7 @@ use dispatch_core::{
     ports::{NewProject, Records},
     task::{Name, NewTask, PermissionPolicy, Task, TaskState, TurnOptions},
 };
-use dispatch_driver::Node;
+use dispatch_driver::{Node, random_bytes};
 
 use crate::{
     cli::{Globals, Run},
@@ -51,13 +51,9 @@ pub async fn run(globals: &Globals, args: Run) -> Result<Code, Error> {
     let path = Some(repository.clone());
     let project = app.records.ensure_project(NewProject { name: project_name(&repository), path }).await?;
     let new = NewTask {
-        project: project.id,
-        input,
         options,
         permissions,
-        session: None,
-        chat: None,
-        default_model: None,
+        ..NewTask::new(TaskId::from_random(random_bytes()), project.id, input)
     };
     let task = app.records.create_task(new).await?;
     let follow = Follow::new(Arc::clone(&app.records), task.session, woken);

@@ -69,6 +69,7 @@ impl Fixture {
             model: None,
             mode: None,
             thinking: None,
+            resume: None,
         };
         let settings = AcpSettings::new(Launcher::new(Supervisor::SelfExe));
         Self { worktree, settings, spec, registry }

@@ -31,6 +31,9 @@ pub struct SessionSpec {
     pub mode: Option<Name>,
     /// The thinking option, where one is asked for.
     pub thinking: Option<Name>,
+    /// The agent's own id of a conversation to go on with, where the agent can; otherwise it begins a new
+    /// one, and says which of the two happened in a notice.
+    pub resume: Option<String>,
 }
 
 /// What is asked of the agent in one turn.

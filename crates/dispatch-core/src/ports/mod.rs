@@ -12,11 +12,12 @@ pub use backend::{
 };
 pub use publisher::Publisher;
 pub use records::{
-    ChangeFilter, Decision, NewChange, NewProject, Records, RecordsError, SessionView, TaskFilter, Totals,
+    ChangeFilter, Decision, NewChange, NewProject, NodeView, Records, RecordsError, SessionFilter,
+    SessionView, TaskFilter, Totals, WaitsFor,
 };
 pub use store::{
-    Appended, ChangeVerdict, Class, Lease, NewCheckpoint, NodeInfo, Recovered, RecoveredAs, SettledChange,
-    SettledMessage, Settlement, StopAnswer, Store, StoreError, WriteAnswer,
+    Appended, ChangeVerdict, ClaimRequest, Class, Lease, NewCheckpoint, NodeInfo, Recovered, RecoveredAs,
+    SettledChange, SettledMessage, Settlement, StopAnswer, Store, StoreError, Wakeups, WriteAnswer,
 };
 pub use workspace::{
     CancelFlag, Collected, Release, Workspace, WorkspaceError, WorkspaceInfo, WorkspaceOwner, WorkspaceSpec,

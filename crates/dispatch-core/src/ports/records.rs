@@ -10,8 +10,8 @@ use crate::{
     change::{Change, ChangeState, Checkpoint},
     conversation::Message,
     frame::Frame,
-    ids::{ChangeId, ChatId, CheckpointId, ProjectId, Seq, SessionId, TaskId, Timestamp},
-    task::{NewTask, Project, Task, TaskState},
+    ids::{ChangeId, ChatId, CheckpointId, NodeId, ProjectId, Seq, SessionId, TaskId, Timestamp},
+    task::{Name, NewTask, Project, Task, TaskState},
 };
 
 use super::store::{NewCheckpoint, SettledChange};
@@ -105,12 +105,60 @@ pub struct SessionView {
     pub project: ProjectId,
     /// Its title.
     pub title: String,
+    /// The model that it was given.
+    pub model: Option<Name>,
     /// Whether it takes more tasks.
     pub open: bool,
     /// Its chats, oldest first.
     pub chats: Vec<ChatId>,
+    /// How many of its tasks wait.
+    pub waiting: u64,
+    /// The task that runs.
+    pub running: Option<TaskId>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// Which sessions to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Of this project.
+    pub project: Option<ProjectId>,
+    /// Open or closed ones.
+    pub open: Option<bool>,
+    /// At most so many; 0 is no limit.
+    pub limit: usize,
+}
+
+/// What a pending task waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// Nothing: it is not pending.
+    Nothing,
+    /// Other tasks of its session come first.
+    Behind {
+        /// The one that runs or is to run next.
+        head: TaskId,
+        /// How many come before it, that one included.
+        ahead: u64,
+    },
+    /// A node with a free slot for its agent.
+    Slot,
+    /// The one process that it was made in.
+    ItsProcess,
+}
+
+/// A dispatcher process that may claim tasks, as far as can be told from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// Its id.
+    pub id: NodeId,
+    /// What a person reads.
+    pub label: String,
+    /// How many turns it runs.
+    pub running: u64,
+    /// When it joined.
+    pub joined_at: Timestamp,
 }
 
 /// Sums over turns.
@@ -142,6 +190,7 @@ pub trait Records: Send + Sync {
     async fn project_at(&self, path: &Path) -> Result<Option<Project>, RecordsError>;
 
     /// Makes a task, with what is missing of session, chat and its one user message, in one transaction (SPEC T3).
+    /// A task of this id that is there already is returned as it stands.
     ///
     /// # Errors
     /// [`RecordsError::Refused`] for an empty input, a closed session or chat, a chat of another session, a
@@ -157,8 +206,32 @@ pub trait Records: Send + Sync {
     /// Tasks, newest first. A row that cannot be read is left out and reported in the log.
     async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<Task>, RecordsError>;
 
+    /// What a task waits for.
+    async fn waits_for(&self, task: TaskId) -> Result<WaitsFor, RecordsError>;
+
+    /// Makes an interrupted task, or one that a shutdown cancelled, pending again for a new attempt with a
+    /// new message; its agent's conversation goes on where that was recorded (SPEC D6, D7). It is the oldest
+    /// of its session again. A task that is pending or running already is returned as it stands.
+    ///
+    /// # Errors
+    /// [`RecordsError::Refused`] when it ended in another way, or its session or chat is closed.
+    async fn resume_task(&self, task: TaskId) -> Result<Task, RecordsError>;
+
     /// A session by its id.
     async fn session(&self, id: SessionId) -> Result<SessionView, RecordsError>;
+
+    /// The one session whose id begins with `prefix` (at least four digits).
+    async fn find_session(&self, prefix: &str) -> Result<SessionView, RecordsError>;
+
+    /// Sessions, newest first. A row that cannot be read is left out and reported in the log.
+    async fn sessions(&self, filter: &SessionFilter) -> Result<Vec<SessionView>, RecordsError>;
+
+    /// Closes a session: it takes no more tasks, its waiting ones are cancelled, and a Stop of its running
+    /// one is accepted, whose id is in the answer. Closing again changes nothing (SPEC R4).
+    async fn close_session(&self, session: SessionId) -> Result<SessionView, RecordsError>;
+
+    /// The nodes that are not known to be dead, oldest first.
+    async fn nodes(&self) -> Result<Vec<NodeView>, RecordsError>;
 
     /// The messages of a chat, oldest first, with their parts.
     async fn messages(&self, chat: ChatId) -> Result<Vec<Message>, RecordsError>;

@@ -232,10 +232,53 @@ pub enum RecoveredAs {
     Cancelled,
 }
 
+/// What a node asks for when it claims.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// How many more turns the node can run.
+    pub free: usize,
+    /// Just this task, if it is claimable.
+    pub only: Option<TaskId>,
+    /// The turns that the node runs. One of its claims that is not among them had its answer lost on the
+    /// way, and is handed out again; it uses a free slot.
+    pub running: Vec<TaskId>,
+    /// How many more turns of an agent the node may run, for each agent that has a limit; `None` is native
+    /// inference.
+    pub limits: Vec<(Option<Name>, usize)>,
+}
+
+impl ClaimRequest {
+    /// A request for one task.
+    #[must_use]
+    pub fn only(task: TaskId) -> Self {
+        Self { free: 1, only: Some(task), ..Self::default() }
+    }
+
+    /// A request for any tasks, as many as there are slots.
+    #[must_use]
+    pub fn any(free: usize) -> Self {
+        Self { free, ..Self::default() }
+    }
+}
+
+/// Wake-ups of a node: something was recorded that it may want to act on, by this process or another.
+///
+/// They are hints (SPEC D1): a burst may come as one, none is promised for a particular write, and after
+/// every interruption of the channel there is one, so that a pass catches up. A channel that cannot be set
+/// up is tried again and reported in the log; whoever waits polls beside it.
+#[async_trait]
+pub trait Wakeups: Send {
+    /// Waits for the next one. Cancel-safe: one that was not returned comes again.
+    async fn next(&mut self);
+}
+
 /// The durable record, as dispatch writes it.
 ///
 /// A write under a [`TurnKey`] changes nothing unless the task is running under that epoch. Writes are
 /// durable when their call returns, as far as the adapter promises durability at all.
+///
+/// Every call can be made again when its answer was lost: what the first one did is not done twice, and the
+/// second one is answered as the first was.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Makes this process a node.
@@ -254,14 +297,17 @@ pub trait Store: Send + Sync {
     /// Settles the turns of nodes that are dead (SPEC D6); each once, whoever asks.
     async fn recover(&self) -> Result<Vec<Recovered>, StoreError>;
 
-    /// Claims up to `free` of the oldest claimable tasks for the node that holds `lease`, or just `only`
-    /// when it is claimable; empty when nothing is.
+    /// Claims the oldest claimable tasks that the request leaves room for; empty when there are none.
     ///
     /// At most one task of a session is ever running, and a task is held by at most one node. Each claim
     /// carries a new epoch; writes of an older one change nothing. Nothing is claimed on a lapsed lease. A
-    /// claimed task is `running`, with its start time.
-    async fn claim(&self, lease: &Lease, free: usize, only: Option<TaskId>)
-    -> Result<Vec<Claim>, StoreError>;
+    /// claimed task is `running`, with its start time. A task that is attended by another node is not
+    /// claimable. What a claim costs depends neither on how many tasks wait behind others nor on how many
+    /// wait for an agent without room.
+    async fn claim(&self, lease: &Lease, request: &ClaimRequest) -> Result<Vec<Claim>, StoreError>;
+
+    /// Wake-ups from now on: when a task became claimable or a Stop was accepted.
+    fn wakeups(&self) -> Box<dyn Wakeups>;
 
     /// Records the route that the first claim chose; a later attempt keeps it.
     async fn record_route(&self, turn: &TurnKey, route: Route) -> Result<WriteAnswer, StoreError>;
@@ -297,9 +343,12 @@ pub trait Store: Send + Sync {
 
     /// Appends frames (at least one) to the turn's session; tells where they went, or `None` when fenced.
     /// The frames themselves stay with the caller, so that text is never copied to be published.
+    ///
+    /// `batch` counts the appends of a claim, from 1: the last one made again is only answered again.
     async fn append(
         &self,
         turn: &TurnKey,
+        batch: u64,
         message: Option<MessageId>,
         frames: &[FrameBody],
     ) -> Result<Option<Appended>, StoreError>;
