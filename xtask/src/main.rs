@@ -1,10 +1,12 @@
 //! The project's own commands; `cargo xtask help` lists them.
 //!
 //! A command is a file with a `run` function and a row in [`COMMANDS`]. The standard library is all
-//! that is used, so that the first command on a bare machine compiles in a second.
+//! that is used, here and in `test-postgres`, so that the first command on a bare machine compiles in a
+//! second.
 
 mod bench;
 mod fix;
+mod postgres;
 mod process;
 mod sim;
 mod test;

@@ -1,7 +1,7 @@
 //! All tests, with what they need.
 
 use crate::{
-    Failure,
+    Failure, postgres,
     process::{Steps, run_to_end},
     tools::{self, Tool},
     workspace::Workspace,
@@ -28,10 +28,16 @@ pub fn run_tests(workspace: &Workspace, steps: &mut Steps, args: &[String]) -> R
         let args = ["test", "--workspace", "--doc", "--all-features", "--locked"];
         run_to_end(&mut workspace.cargo(&args), "mend the example named above")
     })?;
+    let mut server = None;
+    steps.step("postgres", || {
+        server = Some(postgres::for_tests(workspace)?);
+        Ok(())
+    })?;
     steps.step("tests", || {
         let profile = if std::env::var_os("CI").is_some() { "ci" } else { "default" };
         let mut nextest = workspace.cargo(&["nextest", "run", "--workspace", "--all-features", "--locked"]);
         nextest.args(["--profile", profile]).args(args).env("INSTA_UPDATE", "no");
+        nextest.envs(server.iter().map(|server| (test_postgres::URL_VARIABLE, server.url())));
         run_to_end(&mut nextest, "run one alone with `cargo xtask test NAME`")
     })
 }
