@@ -134,11 +134,11 @@ impl AgentControl for AcpControl {
             },
             Stop::Terminate => {
                 link.process.terminate();
-                link.terminals.kill().await;
+                link.terminals.kill();
             }
             Stop::Kill => {
                 link.process.kill();
-                link.terminals.kill().await;
+                link.terminals.kill();
             }
         }
     }

@@ -3,13 +3,11 @@
 use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use acp_proto::host::{Command, ExitStatus, Spawned, TerminalSpawner};
 use async_trait::async_trait;
 use nix::sys::signal::Signal;
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::sync::watch;
 
 use crate::launch::Launcher;
 use crate::process::env::is_forbidden;
@@ -25,12 +23,17 @@ pub(super) struct CommandSpawner {
     entry: AgentEntry,
     extra_env: Vec<(OsString, OsString)>,
     tag: RunTag,
-    running: Arc<Mutex<Running>>,
+    running: Arc<watch::Sender<Running>>,
 }
 
+/// What runs. Locked for moments only: a Stop waits for no start.
 #[derive(Default)]
 struct Running {
     controls: Vec<Control>,
+    /// How many commands are being started.
+    starting: usize,
+    /// How often everything was killed. A command that was being started meanwhile dies as it comes.
+    kills: u64,
     is_closed: bool,
 }
 
@@ -45,19 +48,21 @@ impl CommandSpawner {
         Self { launcher, entry, extra_env, tag, running: Arc::default() }
     }
 
-    /// Kills what runs. Returns at once; what is started later runs.
-    pub(super) async fn kill(&self) {
-        self.running.lock().await.controls.iter().for_each(Control::kill);
+    /// Kills what runs and what is being started. Returns at once; what is started later runs.
+    pub(super) fn kill(&self) {
+        self.running.send_modify(Running::kill);
     }
 
     /// Kills what runs, lets nothing more be started, and returns when all of it is gone.
     pub(super) async fn close(&self) {
-        let controls = {
-            let mut running = self.running.lock().await;
+        self.running.send_modify(|running| {
             running.is_closed = true;
-            std::mem::take(&mut running.controls)
-        };
-        controls.iter().for_each(Control::kill);
+            running.kill();
+        });
+        // The sender is ours, so that this does not fail.
+        let _ = self.running.subscribe().wait_for(|running| running.starting == 0).await;
+        let mut controls = Vec::new();
+        self.running.send_modify(|running| controls = std::mem::take(&mut running.controls));
         for control in controls {
             control.wait_tree_empty().await;
         }
@@ -84,16 +89,12 @@ impl TerminalSpawner for CommandSpawner {
             .chain(command.args.iter().map(String::as_str))
             .map(OsString::from)
             .collect();
-        let (launcher, tag, running) = (self.launcher.clone(), self.tag.clone(), Arc::clone(&self.running));
+        let (launcher, tag) = (self.launcher.clone(), self.tag.clone());
+        let start = Start::begin(&self.running)?;
         // In a task of its own: when the agent's request is given up halfway, the child is known all the same.
         let started = tokio::spawn(async move {
-            let mut running = running.lock().await;
-            if running.is_closed {
-                return Err(io::Error::other("the session is closed"));
-            }
-            running.forget_ended().await;
             let child = launcher.spawn(&argv, command.cwd, env, tag).await.map_err(spawn_error)?;
-            running.controls.push(child.control());
+            start.end(child.control());
             Ok(child)
         });
         started.await.map_err(io::Error::other)?.and_then(spawned)
@@ -101,14 +102,47 @@ impl TerminalSpawner for CommandSpawner {
 }
 
 impl Running {
-    async fn forget_ended(&mut self) {
-        let mut alive = Vec::with_capacity(self.controls.len());
-        for control in self.controls.drain(..) {
-            if timeout(Duration::ZERO, control.wait_tree_empty()).await.is_err() {
-                alive.push(control);
+    fn kill(&mut self) {
+        self.kills += 1;
+        self.controls.iter().for_each(Control::kill);
+    }
+}
+
+/// A command that is being started; dropped, it is so no more.
+struct Start {
+    running: Arc<watch::Sender<Running>>,
+    /// How often everything had been killed when it began.
+    kills: u64,
+}
+
+impl Start {
+    fn begin(running: &Arc<watch::Sender<Running>>) -> io::Result<Self> {
+        let mut kills = None;
+        running.send_modify(|running| {
+            if !running.is_closed {
+                running.controls.retain(|control| !control.is_over());
+                running.starting += 1;
+                kills = Some(running.kills);
             }
-        }
-        self.controls = alive;
+        });
+        let kills = kills.ok_or_else(|| io::Error::other("the session is closed"))?;
+        Ok(Self { running: Arc::clone(running), kills })
+    }
+
+    /// It runs now, unless everything was killed meanwhile.
+    fn end(self, control: Control) {
+        self.running.send_modify(|running| {
+            if running.kills != self.kills {
+                control.kill();
+            }
+            running.controls.push(control);
+        });
+    }
+}
+
+impl Drop for Start {
+    fn drop(&mut self) {
+        self.running.send_modify(|running| running.starting -= 1);
     }
 }
 

@@ -119,6 +119,11 @@ impl Control {
         self.finished().await.tree_empty.unwrap_or(false)
     }
 
+    /// Whether supervision is over, as [`wait_tree_empty`](Self::wait_tree_empty) waits for.
+    pub fn is_over(&self) -> bool {
+        self.progress.borrow().tree_empty.is_some() || self.progress.has_changed().is_err()
+    }
+
     /// The last progress; without its end when the runtime has dropped the child's task, which kills the tree.
     pub(super) async fn finished(&self) -> Progress {
         let mut progress = self.progress.clone();

@@ -2,6 +2,8 @@
 //! program has to be built before.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// The first argument that makes this program an agent.
 const SWITCH: &str = "--as-demo-agent";
@@ -12,6 +14,7 @@ const SWITCH: &str = "--as-demo-agent";
 static BEFORE_MAIN: extern "C" fn() = before_main;
 
 extern "C" fn before_main() {
+    wait_at_gate();
     backends::process::supervise_if_asked();
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|arg| arg == SWITCH) {
@@ -32,4 +35,21 @@ pub fn command(args: &[&str]) -> Vec<OsString> {
     let program = std::env::current_exe().unwrap();
     let args = std::iter::once(SWITCH).chain(args.iter().copied()).map(OsString::from);
     std::iter::once(program.into()).chain(args).collect()
+}
+
+/// A file that holds up whatever is to be supervised under this tag, for as long as it exists.
+pub fn gate(tag: &str) -> PathBuf {
+    // Not the folder for temporary files: a supervisor does not have our environment.
+    PathBuf::from("/tmp").join(format!("{}.gate", tag.replace('/', "-")))
+}
+
+fn wait_at_gate() {
+    let args: Vec<_> = std::env::args_os().collect();
+    if let [_, tag] = args.as_slice()
+        && let Some(tag) = tag.to_str()
+    {
+        while gate(tag).exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }

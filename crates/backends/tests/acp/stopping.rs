@@ -1,11 +1,15 @@
 //! Stop, in every phase, up to the last rung; and letting go.
 
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use backends::process::{RunTag, leftovers};
 use dispatch_core::agent::{AgentUpdate, EndedHow};
-use dispatch_core::ports::Close;
+use dispatch_core::ports::{Close, Prompt};
 use dispatch_core::profile::Stop;
+use tokio::time::timeout;
 
+use crate::agent_process;
 use crate::common::{Fixture, within};
 
 fn spoke(update: &AgentUpdate) -> Option<()> {
@@ -51,7 +55,7 @@ async fn a_cancel_that_was_too_early_is_sent_again() {
     let mut turn = fixture.start().await;
     // There is no turn yet: the agent passes it over.
     turn.control.stop(Stop::Ask).await;
-    let prompt = dispatch_core::ports::Prompt { text: "/stall".to_owned() };
+    let prompt = Prompt { text: "/stall".to_owned() };
     within(turn.session.prompt(prompt)).await.unwrap();
     assert_eq!(turn.end().await.how, EndedHow::Cancelled);
     turn.close(Close::Return).await;
@@ -106,6 +110,55 @@ async fn closing_mid_turn_takes_the_terminals_too() {
         turn.until(tool_began).await;
         turn.close(how).await;
     }
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_no_terminal_that_is_being_started() {
+    let fixture = Fixture::new(&[]);
+    let name = format!("{}/{}", fixture.spec.run_tag, fixture.spec.task);
+    let tag = RunTag::new(name.clone()).unwrap();
+    let supervisors = || leftovers(&tag).iter().filter(|left| left.is_supervisor).count();
+    for (how, left) in [(Stop::Terminate, 1), (Stop::Kill, 0)] {
+        let mut turn = fixture.start().await;
+        let gate = Gate::shut(&name);
+        let prompt = Prompt { text: "/ignore-signals\n/terminal sleep 60".to_owned() };
+        within(turn.session.prompt(prompt)).await.unwrap();
+        turn.until(tool_began).await;
+        until(|| supervisors() == 2).await;
+        // The start, which nothing lets through, may take ten seconds.
+        timeout(Duration::from_secs(5), turn.control.stop(how)).await.expect("a Stop that does not wait");
+        drop(gate);
+        // What was being started dies as it comes.
+        until(|| supervisors() == left).await;
+        turn.close(Close::Kill).await;
+    }
+}
+
+/// Holds up what is to be supervised.
+struct Gate(PathBuf);
+
+impl Gate {
+    fn shut(tag: &str) -> Self {
+        let path = agent_process::gate(tag);
+        std::fs::write(&path, "").unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
+}
+
+/// Waits for what tells nobody when it comes.
+async fn until(is_so: impl Fn() -> bool) {
+    within(async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
