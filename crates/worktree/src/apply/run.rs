@@ -76,12 +76,11 @@ pub(super) fn apply(
     let repo = project.repo_with_rules()?;
     let id = AppliedId::random().map_err(Error::from)?;
     let mut journal = Journal::new(id.clone(), &checkout, before, after);
-    for (which, tree) in [("before", before), ("after", after)] {
-        let (commit, _) = project.write_commit(&repo, tree.0, &[], &format!("{which} applying {id}\n"))?;
-        refs::create(project, &repo, &refs::applied(&id, which), commit)?;
-    }
+    // First of all: from here on, whoever finds the journal completes what a kill leaves half done.
     journal.store(project)?;
-    let outcome = write(project, &repo, &journal, &steps);
+    let outcome = keep_trees(project, &repo, &journal)
+        .map_err(ApplyError::from)
+        .and_then(|()| write(project, &repo, &journal, &steps));
     journal.state = if outcome.is_ok() { JournalState::Done } else { JournalState::RolledBack };
     journal.store(project)?;
     outcome?;
@@ -89,6 +88,19 @@ pub(super) fn apply(
     // It is applied: being cancelled now changes nothing any more.
     let files = diff::files(project, before, after, &AtomicBool::new(false))?;
     Ok(Applied { id, before, after, files })
+}
+
+/// Gives both trees their refs; what is there already stays.
+fn keep_trees(project: &Project, repo: &gix::Repository, journal: &Journal) -> Result<()> {
+    for (which, tree) in [("before", journal.before), ("after", journal.after)] {
+        let name = refs::applied(&journal.id, which);
+        if refs::read(project, repo, &name)?.is_none() {
+            let message = format!("{which} applying {}\n", journal.id);
+            let (commit, _) = project.write_commit(repo, tree.0, &[], &message)?;
+            refs::create(project, repo, &name, commit)?;
+        }
+    }
+    Ok(())
 }
 
 /// A git command that is at work in the user's checkout holds this lock.
@@ -131,6 +143,7 @@ fn write(
 /// Completes an application that a crash interrupted. The caller holds the project's lock.
 pub(crate) fn recover(project: &Project, mut journal: Journal) -> Result<Recovered> {
     let repo = project.repo_with_rules()?;
+    keep_trees(project, &repo, &journal)?;
     let steps = plan::steps(project, &repo, journal.before.0, journal.after.0)?;
     let mut left = Vec::new();
     if !steps.is_empty() && journal.checkout().is_dir() {
@@ -265,5 +278,22 @@ mod tests {
         assert_eq!(recovered.left.iter().map(ToString::to_string).collect::<Vec<_>>(), ["b"]);
         let expected = [("b", "saved after the crash\n"), ("c", "new c\n"), ("d", "new d\n")];
         assert_eq!(ground.files(), expected.map(|(n, c)| (n.to_owned(), c.to_owned())));
+    }
+
+    #[test]
+    fn recovery_leaves_no_lock_of_a_process_that_died_writing_a_ref() {
+        let ground = Ground::new();
+        let prepared = prepare(&ground.project, ground.base, ground.result, &GO).unwrap();
+        let journal =
+            Journal::new(AppliedId::random().unwrap(), &prepared.checkout, prepared.before, prepared.after);
+        let after = refs::applied(&journal.id, "after");
+        let lock = ground.project.common_dir().join(format!("{after}.lock"));
+        std::fs::create_dir_all(lock.parent().unwrap()).unwrap();
+        std::fs::write(&lock, "").unwrap();
+
+        recover(&ground.project, journal).unwrap();
+
+        assert!(!lock.exists());
+        assert!(refs::read(&ground.project, &ground.project.repo(), &after).unwrap().is_some());
     }
 }
