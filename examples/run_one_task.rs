@@ -62,7 +62,7 @@ async fn run(repository: PathBuf, agent: Option<Name>) -> Result<(), Box<dyn Err
         publisher: Arc::new(Print),
     };
     let id = NodeId::from_random(random_bytes());
-    let turns = TurnConfig { limits: TurnLimits::default(), run_tag: id.to_string(), may_fall_back: false };
+    let turns = TurnConfig { limits: TurnLimits::default(), run_tag: "example".into(), may_fall_back: false };
     let node = Node::join(ports, NodeConfig { id, label: "example".into(), turns }).await?;
     node.recover().await?;
 

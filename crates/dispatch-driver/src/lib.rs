@@ -1,14 +1,17 @@
 //! Runs the turn machine's effects through the ports and feeds the results back as events.
 //!
 //! [`Node`] is one running dispatcher process: it holds a lease, recovers what dead ones left and runs
-//! claimed tasks. [`run_turn`] is one turn: the machine of `dispatch-core` in the middle, the store,
+//! claimed tasks; [`Dispatcher`] lets it run tasks as they come. [`run_turn`] is one turn: the machine of `dispatch-core` in the middle, the store,
 //! workspace, agent and watchers around it.
 
 mod contained;
 mod course;
+mod dispatcher;
 mod inbox;
+mod lease;
 mod node;
 mod random;
+mod running;
 mod session;
 mod settler;
 mod store_calls;
@@ -17,7 +20,8 @@ mod turn;
 mod workspace_calls;
 mod writer;
 
+pub use dispatcher::{Dispatcher, DispatcherConfig, Shutdown, Summary};
 pub use inbox::{Inbox, Signal, TurnHandle, inbox};
 pub use node::{Node, NodeConfig};
-pub use random::{random_bytes, run_tag};
+pub use random::random_bytes;
 pub use turn::{Ports, TurnConfig, TurnReport, run_turn};

@@ -1,28 +1,27 @@
 //! One running dispatcher process.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use dispatch_core::{
     agent::Answer,
     ids::{NodeId, TaskId},
-    ports::{ClaimRequest, Lease, NodeInfo, Recovered, StopAnswer, StoreError},
-    task::Claim,
+    ports::{ClaimRequest, Lease, NodeInfo, Recovered, StopAnswer, StoreError, WriteAnswer},
+    task::{Claim, TurnKey},
 };
-use tokio::task::JoinHandle;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 
 use crate::{
     contained::contained,
-    inbox::{Signal, TurnHandle, inbox},
+    inbox::{Signal, inbox},
+    lease::{Keeper, News, Pace, listen},
+    random::random_bytes,
+    running::Running,
     store_calls::persistently,
     turn::{Ports, TurnConfig, TurnReport, run_turn},
 };
-
-/// How often a lease is renewed, and so how late a Stop from elsewhere can be heard of at worst (SPEC D5).
-const RENEWAL: Duration = Duration::from_secs(3);
 
 /// What a node is started with.
 #[derive(Debug, Clone)]
@@ -31,66 +30,22 @@ pub struct NodeConfig {
     pub id: NodeId,
     /// What a person reads.
     pub label: String,
-    /// What is the same for all its turns.
+    /// What is the same for all its turns. Their processes are tagged with the node's id below the tag given.
     pub turns: TurnConfig,
 }
 
-/// One running dispatcher process: the holder of a lease. Dropping it without [`Node::leave`] leaves its
-/// turns to the recovery of another.
+/// One running dispatcher process: the holder of a lease. It hears the record's wake-ups, so that a Stop
+/// that any process accepted reaches its turns at once. Dropping it without [`Node::leave`] leaves its turns
+/// to the recovery of another.
 pub struct Node {
-    ports: Ports,
+    pub(crate) ports: Ports,
+    config: NodeConfig,
+    /// The configuration of its turns, with its own tag.
     turns: TurnConfig,
-    lease: Lease,
+    pub(crate) lease: Lease,
     running: Arc<Running>,
-    renewal: JoinHandle<()>,
-}
-
-/// The turns that run here.
-#[derive(Default)]
-struct Running(Mutex<Turns>);
-
-#[derive(Default)]
-struct Turns {
-    by_task: BTreeMap<TaskId, TurnHandle>,
-    /// What was told to all: a turn that is just being claimed has not begun to listen.
-    told_all: Vec<Signal>,
-}
-
-/// A turn that is told things as long as this lives, however its run ends.
-struct Listed<'a>(&'a Running, TaskId);
-
-impl Drop for Listed<'_> {
-    fn drop(&mut self) {
-        self.0.with(|turns| turns.by_task.remove(&self.1));
-    }
-}
-
-impl Running {
-    fn with<T>(&self, look: impl FnOnce(&mut Turns) -> T) -> T {
-        // The map is consistent between any two statements, so a panic elsewhere does not spoil it.
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn tell(&self, task: TaskId, signal: Signal) {
-        if let Some(turn) = self.with(|turns| turns.by_task.get(&task).cloned()) {
-            turn.send(signal);
-        }
-    }
-
-    fn list(&self, task: TaskId, turn: TurnHandle) -> Listed<'_> {
-        self.with(|turns| {
-            turns.told_all.iter().for_each(|signal| turn.send(signal.clone()));
-            turns.by_task.insert(task, turn);
-        });
-        Listed(self, task)
-    }
-
-    fn tell_all(&self, signal: &Signal) {
-        self.with(|turns| {
-            turns.told_all.push(signal.clone());
-            turns.by_task.values().for_each(|turn| turn.send(signal.clone()));
-        });
-    }
+    news: Arc<News>,
+    background: [JoinHandle<()>; 2],
 }
 
 impl Node {
@@ -99,11 +54,56 @@ impl Node {
     /// # Errors
     /// When the store refuses: another live process is this node, or the store cannot be reached.
     pub async fn join(ports: Ports, config: NodeConfig) -> Result<Self, StoreError> {
-        let info = NodeInfo { id: config.id, label: config.label };
-        let lease = persistently(|| ports.store.join(&info)).await?;
-        let running = Arc::new(Running::default());
-        let renewal = tokio::spawn(renew(ports.clone(), lease.clone(), Arc::clone(&running)));
-        Ok(Self { ports, turns: config.turns, lease, running, renewal })
+        let info = NodeInfo { id: config.id, label: config.label.clone() };
+        let mut sent = Instant::now();
+        let lease = persistently(|| {
+            sent = Instant::now();
+            ports.store.join(&info)
+        });
+        let lease = lease.await?;
+        let (running, news) = (Arc::new(Running::default()), Arc::new(News::default()));
+        let keeper = Keeper {
+            store: Arc::clone(&ports.store),
+            lease: lease.clone(),
+            running: Arc::clone(&running),
+            news: Arc::clone(&news),
+        };
+        let listening = listen(Arc::clone(&ports.store), Arc::clone(&running), Arc::clone(&news));
+        let background = [tokio::spawn(keeper.keep(sent)), tokio::spawn(listening)];
+        let run_tag = format!("{}/{}", config.turns.run_tag, config.id);
+        let turns = TurnConfig { run_tag, ..config.turns.clone() };
+        Ok(Self { ports, config, turns, lease, running, news, background })
+    }
+
+    /// Joins the record again, as another node with the same ports and configuration.
+    pub(crate) async fn successor(&self) -> Result<Self, StoreError> {
+        let config = NodeConfig { id: NodeId::from_random(random_bytes()), ..self.config.clone() };
+        Self::join(self.ports.clone(), config).await
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
+        self.config.id
+    }
+
+    /// Waits for news in the record: a task may be claimable. Cancel-safe, for one waiter; a burst is one
+    /// piece of news.
+    pub async fn woken(&self) {
+        self.news.woken.notified().await;
+    }
+
+    /// Waits until the lease is lost. Its turns have been told then.
+    pub async fn lease_lost(&self) {
+        self.news.lost().await;
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.news.is_lost()
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::of(&self.lease)
     }
 
     /// Settles what dead nodes left (SPEC D6).
@@ -124,7 +124,7 @@ impl Node {
     /// # Errors
     /// When the store fails.
     pub async fn run_task(&self, task: TaskId) -> Result<Option<TurnReport>, StoreError> {
-        let request = ClaimRequest::only(task);
+        let request = ClaimRequest { running: self.running.tasks(), ..ClaimRequest::only(task) };
         let claims = persistently(|| self.ports.store.claim(&self.lease, &request)).await?;
         match claims.into_iter().next() {
             Some(claim) => Ok(Some(self.run_claim(claim).await)),
@@ -132,7 +132,21 @@ impl Node {
         }
     }
 
-    async fn run_claim(&self, claim: Claim) -> TurnReport {
+    /// Claims what the request leaves room for. An answer that does not come in time is as good as lost:
+    /// what it claimed is handed out again.
+    pub(crate) async fn claim(
+        &self,
+        request: &ClaimRequest,
+        limit: Duration,
+    ) -> Result<Vec<Claim>, StoreError> {
+        const DOING: &str = "claim tasks";
+        let claimed = timeout(limit, contained(self.ports.store.claim(&self.lease, request))).await;
+        let claimed =
+            claimed.map_err(|late| StoreError::Unavailable { doing: DOING, source: late.into() })?;
+        claimed.map_err(|panicked| StoreError::Failed { doing: DOING, source: panicked.into() })?
+    }
+
+    pub(crate) async fn run_claim(&self, claim: Claim) -> TurnReport {
         let task = claim.task.id;
         let (handle, inbox) = inbox();
         if claim.task.stop_requested {
@@ -140,6 +154,33 @@ impl Node {
         }
         let _listed = self.running.list(task, handle);
         run_turn(&self.ports, &self.turns, claim, inbox).await
+    }
+
+    /// Makes a claim's task pending again, as nothing of it is to be begun here.
+    pub(crate) async fn give_back(&self, mut claim: Claim) -> TurnReport {
+        let key = claim.key();
+        match persistently(|| self.ports.store.requeue(&key, &[])).await {
+            Ok((WriteAnswer::Done, frames)) => {
+                self.ports.publisher.publish(&frames.into());
+                TurnReport::Requeued
+            }
+            Ok((WriteAnswer::StopFirst, _)) => {
+                claim.task.stop_requested = true;
+                self.run_claim(claim).await
+            }
+            Ok((WriteAnswer::Fenced, _)) => TurnReport::Abandoned,
+            Err(error) => {
+                tracing::error!(task = %key.task, %error, "a claim could not be given back");
+                TurnReport::Abandoned
+            }
+        }
+    }
+
+    /// Whether a turn that was given up here is still this node's: then nobody settles it as long as the
+    /// node lives. A store that does not say so is not relied on.
+    pub(crate) async fn still_holds(&self, turn: &TurnKey) -> bool {
+        let epoch = persistently(|| self.ports.store.running_epoch(turn.task)).await;
+        epoch.map_or(true, |epoch| epoch == Some(turn.epoch))
     }
 
     /// Stops a task (SPEC S1), wherever it runs.
@@ -174,38 +215,32 @@ impl Node {
         self.running.tell_all(&Signal::ShutdownDeadline);
     }
 
-    /// Leaves the record.
+    /// Tells all turns of this node that nobody waits for their stop any longer.
+    pub fn hurry_all(&self) {
+        self.running.tell_all(&Signal::Hurry);
+    }
+
+    /// Tells all turns of this node to end without writing anything: recovery settles them.
+    pub(crate) fn abandon_all(&self) {
+        self.running.tell_all(&Signal::LeaseLost);
+    }
+
+    /// Leaves the record. Turns that the node still holds are any recovery's from then on.
     ///
     /// # Errors
-    /// When the store fails; the lease then lapses by itself.
+    /// When the store fails; the lease then lapses by itself, or it is left by another call.
     pub async fn leave(&self) -> Result<(), StoreError> {
-        self.renewal.abort();
-        self.ports.store.leave(&self.lease).await
+        self.end_background();
+        persistently(|| self.ports.store.leave(&self.lease)).await
+    }
+
+    fn end_background(&self) {
+        self.background.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.renewal.abort();
-    }
-}
-
-async fn renew(ports: Ports, lease: Lease, running: Arc<Running>) {
-    let mut ticks = tokio::time::interval(RENEWAL);
-    loop {
-        ticks.tick().await;
-        let renewed = contained(ports.store.renew(&lease)).await.unwrap_or_else(|source| {
-            Err(StoreError::Failed { doing: "renew the lease", source: source.into() })
-        });
-        match renewed {
-            Ok(Some(stopped)) => {
-                stopped.into_iter().for_each(|task| running.tell(task, Signal::StopAccepted))
-            }
-            Ok(None) => {
-                tracing::error!(node = %lease.node, "the lease is lost; its turns end");
-                return running.tell_all(&Signal::LeaseLost);
-            }
-            Err(error) => tracing::warn!(%error, "the lease could not be renewed"),
-        }
+        self.end_background();
     }
 }

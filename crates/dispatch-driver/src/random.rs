@@ -1,7 +1,5 @@
 //! Where ids come from.
 
-use dispatch_core::ids::NodeId;
-
 /// 16 bytes of the system's randomness.
 ///
 /// # Panics
@@ -11,10 +9,4 @@ pub fn random_bytes() -> [u8; 16] {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
     bytes
-}
-
-/// What the processes of one node are tagged with.
-#[must_use]
-pub fn run_tag(node: NodeId) -> String {
-    node.to_string()
 }

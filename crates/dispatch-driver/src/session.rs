@@ -63,7 +63,13 @@ struct Owner {
 
 impl Owner {
     async fn run(mut self, backend: Arc<dyn Backend>, spec: SessionSpec) {
-        let Opened { mut session, control } = match backend.open(spec).await {
+        let opened = tokio::select! {
+            biased;
+            // What was begun is undone by giving up on it.
+            _ = closed(&mut self.inbox) => return self.tell(Event::SessionClosed).await,
+            opened = backend.open(spec) => opened,
+        };
+        let Opened { mut session, control } = match opened {
             Ok(opened) => opened,
             Err(failure) => {
                 self.tell(Event::SessionFailed(failure)).await;

@@ -70,7 +70,8 @@ pub trait Backend: Send + Sync {
     /// How this backend differs from others.
     fn profile(&self) -> &'static BackendProfile;
 
-    /// Starts the agent's process (or finds a warm one) without talking to it yet.
+    /// Starts the agent's process (or finds a warm one) without talking to it yet. Dropping the future gives
+    /// up: what it had begun is undone.
     ///
     /// # Errors
     /// A [`Failure`] when it cannot be started; nothing runs then.

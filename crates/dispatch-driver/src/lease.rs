@@ -1,0 +1,146 @@
+//! Keeping a node's lease, and hearing what the record has for the node.
+
+use std::{sync::Arc, time::Duration};
+
+use dispatch_core::ports::{Lease, Store, StoreError};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use crate::{contained::contained, inbox::Signal, running::Running};
+
+/// How a lease is kept, in parts of its duration (SPEC D5: 10 s, renewed every 3 s, takeover within 15 s).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// From one renewal to the next: three tenths. A call that takes longer is made again.
+    pub(crate) every: Duration,
+    /// From a renewal that failed to the next: a twentieth.
+    again: Duration,
+    /// How long after a renewal was sent the node relies on it: seven tenths. The rest is for stopping the
+    /// agents, and for clocks that run differently.
+    relied_on: Option<Duration>,
+}
+
+impl Pace {
+    pub(crate) fn of(lease: &Lease) -> Self {
+        // A lease that ends with its process needs no renewal; renewing still tells of accepted Stops,
+        // where a wake-up was lost.
+        const WITHOUT_END: Duration = Duration::from_secs(10);
+        let ttl = lease.ttl.unwrap_or(WITHOUT_END);
+        Self { every: ttl * 3 / 10, again: ttl / 20, relied_on: lease.ttl.map(|ttl| ttl * 7 / 10) }
+    }
+
+    fn relied_on_until(self, sent: Instant) -> Option<Instant> {
+        self.relied_on.and_then(|relied_on| sent.checked_add(relied_on))
+    }
+}
+
+/// What a node hears of its record.
+#[derive(Default)]
+pub(crate) struct News {
+    /// There may be something to claim. One permit, so that a burst is one piece of news.
+    pub(crate) woken: Notify,
+    /// There may be an accepted Stop.
+    look: Notify,
+    lost: watch::Sender<bool>,
+}
+
+impl News {
+    pub(crate) fn is_lost(&self) -> bool {
+        *self.lost.borrow()
+    }
+
+    pub(crate) async fn lost(&self) {
+        // The sender is ours, so the wait ends with the news alone.
+        let _ = self.lost.subscribe().wait_for(|lost| *lost).await;
+    }
+}
+
+/// What keeps a node's lease.
+pub(crate) struct Keeper {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) lease: Lease,
+    pub(crate) running: Arc<Running>,
+    pub(crate) news: Arc<News>,
+}
+
+impl Keeper {
+    /// Renews the lease, which was given to a call made at `sent`, until it is lost.
+    pub(crate) async fn keep(self, sent: Instant) {
+        let pace = Pace::of(&self.lease);
+        let mut until = pace.relied_on_until(sent);
+        let mut next = sent + pace.every;
+        loop {
+            let due = until.map_or(next, |until| next.min(until));
+            tokio::select! {
+                () = sleep_until(due) => {}
+                () = self.news.look.notified() => {}
+            }
+            let sent = Instant::now();
+            if until.is_some_and(|until| until <= sent) {
+                tracing::error!(node = %self.lease.node, "the lease could not be renewed in time; its turns end");
+                return self.lose();
+            }
+            let limit = until.map_or(sent + pace.every, |until| until.min(sent + pace.every));
+            match self.renew(limit).await {
+                Ok(true) => (until, next) = (pace.relied_on_until(sent), sent + pace.every),
+                Ok(false) => {
+                    tracing::error!(node = %self.lease.node, "the lease is lost; its turns end");
+                    return self.lose();
+                }
+                Err(error) => {
+                    tracing::warn!(node = %self.lease.node, %error, "the lease could not be renewed");
+                    next = Instant::now() + pace.again;
+                }
+            }
+        }
+    }
+
+    /// Renews the lease and tells turns of Stops; `false` when the lease is lost.
+    async fn renew(&self, limit: Instant) -> Result<bool, StoreError> {
+        const DOING: &str = "renew the lease";
+        let renewed = timeout_at(limit, contained(self.store.renew(&self.lease))).await;
+        let renewed =
+            renewed.map_err(|late| StoreError::Unavailable { doing: DOING, source: late.into() })?;
+        let stopped =
+            renewed.map_err(|panicked| StoreError::Failed { doing: DOING, source: panicked.into() })??;
+        let Some(stopped) = stopped else { return Ok(false) };
+        stopped.into_iter().for_each(|task| self.running.tell(task, Signal::StopAccepted));
+        Ok(true)
+    }
+
+    fn lose(&self) {
+        self.running.tell_all(&Signal::LeaseLost);
+        self.news.lost.send_replace(true);
+    }
+}
+
+/// Hears the record's wake-ups: for whoever claims, and for the turns that may be stopped.
+pub(crate) async fn listen(store: Arc<dyn Store>, running: Arc<Running>, news: Arc<News>) {
+    let mut wakeups = store.wakeups();
+    while contained(wakeups.next()).await.is_ok() {
+        news.woken.notify_one();
+        if !running.is_empty() {
+            news.look.notify_one();
+        }
+    }
+    tracing::error!("wake-ups failed; what is new is found by polling");
+}
+
+#[cfg(test)]
+mod tests {
+    use dispatch_core::ids::NodeId;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_of_ten_seconds_is_kept_as_the_spec_says() {
+        let secs = Duration::from_secs;
+        let node = NodeId::from_random([1; 16]);
+        let pace = Pace::of(&Lease { node, ttl: Some(secs(10)) });
+        let relied_on = Some(secs(7));
+        assert_eq!(pace, Pace { every: secs(3), again: Duration::from_millis(500), relied_on });
+        assert_eq!(Pace::of(&Lease { node, ttl: None }), Pace { relied_on: None, ..pace });
+    }
+}
