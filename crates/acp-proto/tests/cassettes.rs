@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use acp_proto::client::{Client, Config, Event, Events, PermissionAnswer, RequestHandler};
+use acp_proto::client::{Answer, Client, Config, Event, Events, PermissionAnswer, RequestHandler};
 use acp_proto::{RawJson, Request, RequestId, RpcError, method};
 use async_trait::async_trait;
 use serde_json::Value;
@@ -37,9 +37,9 @@ impl RequestHandler for Recorded {
 
     fn connection_closed(&self) {}
 
-    async fn serve(&self, request: Request) -> Result<RawJson, RpcError> {
+    async fn serve(&self, request: Request) -> Result<Answer, RpcError> {
         match self.answers.get(&request.id.to_string()) {
-            Some(answer) => answer.clone(),
+            Some(answer) => answer.clone().map(Answer::from),
             // The recorded host was killed before it answered.
             None => std::future::pending().await,
         }

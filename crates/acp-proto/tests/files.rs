@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::fs;
+use std::mem::MaybeUninit;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use acp_proto::host::{FileError, FileLimits, Files, MissingFile};
+use rustix::fs::inotify;
 use tempfile::TempDir;
 
 struct Ground {
@@ -209,6 +211,56 @@ fn a_folder_is_known_by_each_of_its_names() {
     files.write(&ground.root.canonicalize().unwrap().join("b"), "2").unwrap();
     files.write(Path::new("c"), "3").unwrap();
     assert_eq!(ground.names(), ["a", "b", "c"]);
+}
+
+/// The names that appear in a folder while something is done.
+fn names_that_appear(folder: &Path, work: impl FnOnce()) -> Vec<String> {
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).unwrap();
+    let what = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+    inotify::add_watch(&watch, folder, what).unwrap();
+    work();
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(&watch, &mut buffer);
+    let mut names = Vec::new();
+    while let Ok(event) = events.next() {
+        names.push(event.file_name().unwrap().to_str().unwrap().to_owned());
+    }
+    names
+}
+
+/// A process that is killed on any line of a write leaves nothing that a checkpoint would hold.
+#[test]
+fn no_other_name_is_ever_in_the_folder() {
+    let ground = ground();
+    let files = Files::open(&ground.root, FileLimits::default(), MissingFile::Refuse).unwrap();
+    let files = files.with_scratch(&ground.outside).unwrap();
+    let write = |text| files.write(Path::new("file"), text).unwrap();
+    assert_eq!(names_that_appear(&ground.root, || write("new")), ["file"]);
+    assert_eq!(names_that_appear(&ground.root, || write("newer")), ["file"]);
+    assert_eq!(ground.read("file").unwrap(), "newer");
+    assert_eq!(fs::read_dir(&ground.outside).unwrap().count(), 1, "the secret alone");
+    // The name that passes is beside the file where nothing better is known.
+    let names = names_that_appear(&ground.root, || ground.write("file", "newest").unwrap());
+    assert!(names.len() == 2 && names[0].starts_with(".acp-") && names[1] == "file", "{names:?}");
+}
+
+#[test]
+fn a_scratch_folder_on_another_file_system_is_passed_over() {
+    let ground = ground();
+    let elsewhere = TempDir::new_in("/dev/shm").unwrap();
+    assert_ne!(
+        fs::metadata(elsewhere.path()).unwrap().dev(),
+        fs::metadata(&ground.root).unwrap().dev(),
+        "this machine's temporary files and /dev/shm are one file system"
+    );
+    let files = Files::open(&ground.root, FileLimits::default(), MissingFile::Refuse).unwrap();
+    let files = files.with_scratch(elsewhere.path()).unwrap();
+    for text in ["new", "newer"] {
+        files.write(Path::new("file"), text).unwrap();
+        assert_eq!(ground.read("file").unwrap(), text);
+        assert_eq!(ground.names(), ["file"]);
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::calls::{AnswerTo, CallId, Calls};
 use super::config::Config;
 use super::error::{AnswerError, CallError, CloseReason};
 use super::event::Event;
-use super::handler::RequestHandler;
+use super::handler::{Answer, RequestHandler};
 use super::inbound::{Inbound, PermissionAnswer};
 use super::inbox::Inbox;
 use super::outbox::{Outbox, write_lines};
@@ -209,8 +209,12 @@ impl Client {
 impl Shared {
     /// Answers a request that is open. It counts as open until there is room for the answer, which bounds
     /// what waits for an agent that asks and does not read.
-    pub(super) async fn answer(&self, id: RequestId, outcome: Result<RawJson, RpcError>) {
-        let mut line = Vec::new();
+    pub(super) async fn answer(&self, id: RequestId, outcome: Result<Answer, RpcError>) {
+        let (outcome, _room) = match outcome {
+            Ok(Answer { result, room }) => (Ok(result), room),
+            Err(error) => (Err(error), None),
+        };
+        let mut line = Vec::with_capacity(outcome.as_ref().map_or(0, |result| result.as_str().len()) + 64);
         Response::new(id.clone(), outcome).encode(&mut line);
         if let Err(reason) = self.outbox.send_if(line, || self.inbound.close(&id)).await {
             tracing::debug!(%id, %reason, "an answer was not sent");

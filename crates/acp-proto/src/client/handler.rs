@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use async_trait::async_trait;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::message::Request;
 use crate::raw::RawJson;
@@ -27,7 +28,28 @@ pub trait RequestHandler: Send + Sync + 'static {
     ///
     /// # Errors
     /// What the agent is answered, [`RpcError::method_not_found`] for what is not served. The turn goes on.
-    async fn serve(&self, request: Request) -> Result<RawJson, RpcError>;
+    async fn serve(&self, request: Request) -> Result<Answer, RpcError>;
+}
+
+/// What a request of the agent is answered with.
+#[derive(Debug)]
+pub struct Answer {
+    pub(super) result: RawJson,
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+impl Answer {
+    /// A long result. An agent that asks and does not read makes it wait, so the handler counts such results:
+    /// `room` is given back when there is room for this one among the lines that are to be written.
+    pub fn holding(result: RawJson, room: OwnedSemaphorePermit) -> Self {
+        Self { result, room: Some(room) }
+    }
+}
+
+impl From<RawJson> for Answer {
+    fn from(result: RawJson) -> Self {
+        Self { result, room: None }
+    }
 }
 
 /// Serves nothing: for agents that were told that their host has neither files nor terminals.
@@ -42,7 +64,7 @@ impl RequestHandler for RefuseAll {
 
     fn connection_closed(&self) {}
 
-    async fn serve(&self, request: Request) -> Result<RawJson, RpcError> {
+    async fn serve(&self, request: Request) -> Result<Answer, RpcError> {
         Err(RpcError::method_not_found(request.method.as_str()))
     }
 }

@@ -8,8 +8,8 @@
 //! answer, which could be behind what fills the inbox (a loaded session replays its history first); even then
 //! it stops at a second, higher limit. The outbox holds a bounded number of bytes, and an agent that reads
 //! nothing for the write limit loses the connection. The agent's own requests are weighed while they are open,
-//! and stop the reading too, or are refused while somebody awaits an answer. Every request has a time limit, but for prompts, whose
-//! end arrives as an event.
+//! and stop the reading too, or are refused while somebody awaits an answer; long [`Answer`]s to them are
+//! counted by who serves them. Every request has a time limit, but for prompts, whose end arrives as an event.
 
 mod calls;
 mod config;
@@ -28,5 +28,5 @@ pub use config::{Config, TimeLimits};
 pub use connection::{Client, Events, connect};
 pub use error::{AnswerError, CallError, CloseReason};
 pub use event::{Event, Stray, StrayReason};
-pub use handler::{RefuseAll, RequestHandler};
+pub use handler::{Answer, RefuseAll, RequestHandler};
 pub use inbound::PermissionAnswer;

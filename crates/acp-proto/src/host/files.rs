@@ -1,16 +1,14 @@
 //! `fs/read_text_file` and `fs/write_text_file`, beneath one folder.
 
-use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat2, renameat, unlinkat,
-};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
 use rustix::io::Errno;
+
+use super::replacement::Replacement;
 
 /// What to do when an agent reads a file that does not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +23,7 @@ pub enum MissingFile {
 /// How large a file may be.
 #[derive(Clone, Copy, Debug)]
 pub struct FileLimits {
-    /// The longest text that is handed out, in bytes. 8 MiB.
+    /// The longest text that is handed out, in bytes as JSON writes them: a line break counts as two. 8 MiB.
     pub read: usize,
     /// The longest text that is written, in bytes. 16 MiB.
     pub write: usize,
@@ -98,6 +96,8 @@ pub struct Files {
     root: OwnedFd,
     /// The folder's names: as it was given, and without links. Agents use either.
     names: [PathBuf; 2],
+    /// Where a file has its name for a moment, before it takes another one's place.
+    scratch: Option<OwnedFd>,
     limits: FileLimits,
     missing: MissingFile,
 }
@@ -117,7 +117,19 @@ impl Files {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(root, flags, Mode::empty())?;
         let names = [root.to_owned(), root.canonicalize()?];
-        Ok(Self { root: fd, names, limits, missing })
+        Ok(Self { root: fd, names, scratch: None, limits, missing })
+    }
+
+    /// With a folder of the caller's, outside of this one and on its file system, where a new text has its name
+    /// for the moment before it takes an old one's place. Without it, or on another file system, that is
+    /// beside the old one, and a process that is killed in this moment leaves it there.
+    ///
+    /// # Errors
+    /// It does not exist, or is no folder.
+    pub fn with_scratch(mut self, folder: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        self.scratch = Some(rustix::fs::open(folder, flags, Mode::empty())?);
+        Ok(self)
     }
 
     /// The folder, without links.
@@ -171,7 +183,9 @@ impl Files {
             return Err(FileError::NotAFile { path: path.to_owned() });
         };
         let folder = self.make_folders(inside.parent().unwrap_or(Path::new("")), path)?;
-        replace(&folder, name, mode, content).map_err(|error| refusal(error, "write", path))
+        let scratch = self.scratch.as_ref();
+        let replacement = Replacement { folder: &folder, name, scratch, mode, content };
+        replacement.put().map_err(|error| refusal(error, "write", path))
     }
 
     /// The path relative to the folder.
@@ -276,7 +290,7 @@ impl Files {
     }
 
     fn check(&self, text: Vec<u8>, path: &Path) -> Result<Vec<u8>, FileError> {
-        if text.len() > self.limits.read {
+        if text.iter().map(|byte| escaped_length(*byte)).sum::<usize>() > self.limits.read {
             return Err(FileError::TooLarge { path: path.to_owned(), limit: self.limits.read });
         }
         Ok(text)
@@ -297,34 +311,13 @@ fn is_file(file: &File, path: &Path) -> Result<bool, FileError> {
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
 }
 
-/// Writes a new file beside the old one and puts it in its place.
-fn replace(folder: &OwnedFd, name: &OsStr, mode: Option<Mode>, content: &str) -> Result<(), Errno> {
-    let (temporary, file) = create_temporary(folder)?;
-    let written = fill(file, mode, content).and_then(|()| renameat(folder, &temporary, folder, name));
-    if written.is_err() {
-        // Best effort: what is reported is why the write failed.
-        let _ = unlinkat(folder, &temporary, AtFlags::empty());
+/// How many bytes of JSON a byte of text makes.
+fn escaped_length(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
     }
-    written
-}
-
-fn create_temporary(folder: &OwnedFd) -> Result<(String, File), Errno> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    loop {
-        let name = format!(".acp-{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        match openat2(folder, &name, flags, Mode::from_raw_mode(0o666), BENEATH) {
-            Ok(fd) => return Ok((name, File::from(fd))),
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn fill(mut file: File, mode: Option<Mode>, content: &str) -> Result<(), Errno> {
-    let failed = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-    file.write_all(content.as_bytes()).map_err(failed)?;
-    mode.map_or(Ok(()), |mode| fchmod(&file, mode))
 }
 
 fn read_failed(path: &Path) -> impl FnOnce(io::Error) -> FileError {

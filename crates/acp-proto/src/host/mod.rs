@@ -5,6 +5,7 @@
 
 mod files;
 mod output_tail;
+mod replacement;
 mod service;
 mod terminals;
 

@@ -1,6 +1,7 @@
 //! Files and terminals behind a connection.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,15 +12,15 @@ use tokio::sync::Semaphore;
 
 use super::files::{FileError, FileLimits, Files, MissingFile};
 use super::terminals::{Command, ExitStatus, TerminalError, TerminalLimits, TerminalSpawner, Terminals};
-use crate::client::RequestHandler;
+use crate::client::{Answer, RequestHandler};
 use crate::message::Request;
 use crate::method;
 use crate::raw::RawJson;
 use crate::rpc_error::{INTERNAL_ERROR, RESOURCE_NOT_FOUND, RpcError};
 use crate::schema;
 
-/// How many files are read or written at once; each may hold the largest text in memory.
-const FILES_AT_ONCE: usize = 4;
+/// How many long texts are in memory at once: those of files that are read or written, and those of terminals.
+const TEXTS_AT_ONCE: usize = 4;
 
 /// Serves `fs/*` and `terminal/*` for the sessions that were opened through its connection, each inside its
 /// own folder. A request for another session is refused.
@@ -28,8 +29,9 @@ pub struct Host {
     file_limits: FileLimits,
     spawner: Option<Arc<dyn TerminalSpawner>>,
     terminal_limits: TerminalLimits,
+    scratch: Option<PathBuf>,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
-    file_slots: Semaphore,
+    texts: Arc<Semaphore>,
 }
 
 struct Session {
@@ -45,8 +47,9 @@ impl Host {
             file_limits: FileLimits::default(),
             spawner: None,
             terminal_limits: TerminalLimits::default(),
+            scratch: None,
             sessions: Mutex::default(),
-            file_slots: Semaphore::new(FILES_AT_ONCE),
+            texts: Arc::new(Semaphore::new(TEXTS_AT_ONCE)),
         }
     }
 
@@ -65,6 +68,13 @@ impl Host {
         self
     }
 
+    /// With a folder beside the sessions' own; see [`Files::with_scratch`].
+    #[must_use]
+    pub fn with_scratch(mut self, folder: PathBuf) -> Self {
+        self.scratch = Some(folder);
+        self
+    }
+
     /// What to announce in `initialize`.
     pub fn capabilities(&self) -> schema::ClientCapabilities {
         let files = schema::FileSystemCapabilities::new().read_text_file(true).write_text_file(true);
@@ -80,30 +90,26 @@ impl Host {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn open_files(&self, folder: &Path) -> io::Result<Files> {
+        let files = Files::open(folder, self.file_limits, self.missing)?;
+        match &self.scratch {
+            Some(scratch) => files.with_scratch(scratch),
+            None => Ok(files),
+        }
+    }
+
     async fn read(&self, request: schema::ReadTextFileRequest) -> Result<Value, RpcError> {
         let files = Arc::clone(&self.session(&request.session_id)?.files);
         drop(request.meta);
-        let read = move || files.read(&request.path, request.line, request.limit);
-        let content = self.with_files(read).await?;
+        let content = blocking(move || files.read(&request.path, request.line, request.limit)).await?;
         Ok(json!({ "content": content }))
     }
 
     async fn write(&self, request: schema::WriteTextFileRequest) -> Result<Value, RpcError> {
         let files = Arc::clone(&self.session(&request.session_id)?.files);
         drop(request.meta);
-        self.with_files(move || files.write(&request.path, &request.content)).await?;
+        blocking(move || files.write(&request.path, &request.content)).await?;
         Ok(json!({}))
-    }
-
-    /// Runs what blocks where it may.
-    async fn with_files<T, F>(&self, work: F) -> Result<T, RpcError>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> Result<T, FileError> + Send + 'static,
-    {
-        let _slot = self.file_slots.acquire().await.expect("because nobody closes it");
-        let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|error| RpcError::new(INTERNAL_ERROR, error.to_string()))?.map_err(file_error)
     }
 
     async fn create(&self, request: schema::CreateTerminalRequest) -> Result<Value, RpcError> {
@@ -156,7 +162,7 @@ impl Session {
 #[async_trait]
 impl RequestHandler for Host {
     fn session_opened(&self, session_id: &str, folder: &Path) {
-        let files = match Files::open(folder, self.file_limits, self.missing) {
+        let files = match self.open_files(folder) {
             Ok(files) => Arc::new(files),
             Err(error) => {
                 // Its requests are refused: the session is unknown.
@@ -186,9 +192,16 @@ impl RequestHandler for Host {
         sessions.iter().filter_map(|session| session.terminals.as_ref()).for_each(Terminals::stop_all);
     }
 
-    async fn serve(&self, request: Request) -> Result<RawJson, RpcError> {
+    async fn serve(&self, request: Request) -> Result<Answer, RpcError> {
         let Request { method, params, extra, .. } = request;
         drop(extra);
+        let text = match method.as_str() {
+            method::READ_TEXT_FILE | method::WRITE_TEXT_FILE | method::TERMINAL_OUTPUT => {
+                let text = Arc::clone(&self.texts).acquire_owned().await;
+                Some(text.expect("because nobody closes it"))
+            }
+            _ => None,
+        };
         let params = params.unwrap_or_else(RawJson::empty_object);
         let result = match method.as_str() {
             method::READ_TEXT_FILE => self.read(decode(params)?).await,
@@ -200,8 +213,23 @@ impl RequestHandler for Host {
             method::TERMINAL_RELEASE => self.release(&decode(params)?),
             other => Err(RpcError::method_not_found(other)),
         }?;
-        RawJson::encode(&result).map_err(|error| RpcError::new(INTERNAL_ERROR, error.to_string()))
+        let result =
+            RawJson::encode(&result).map_err(|error| RpcError::new(INTERNAL_ERROR, error.to_string()))?;
+        Ok(match text {
+            Some(text) => Answer::holding(result, text),
+            None => result.into(),
+        })
     }
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T, F>(work: F) -> Result<T, RpcError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, FileError> + Send + 'static,
+{
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| RpcError::new(INTERNAL_ERROR, error.to_string()))?.map_err(file_error)
 }
 
 /// Takes the text along: a request may be served for long, and its text be much longer than what is used of it.

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acp_proto::client::{Client, Config, Event, Events, RefuseAll, RequestHandler, connect};
-use acp_proto::{RawJson, Request, RpcError};
+use acp_proto::client::{Answer, Client, Config, Event, Events, RefuseAll, RequestHandler, connect};
+use acp_proto::{Request, RpcError};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
@@ -45,7 +45,7 @@ impl RequestHandler for ServesNever {
 
     fn connection_closed(&self) {}
 
-    async fn serve(&self, _: Request) -> Result<RawJson, RpcError> {
+    async fn serve(&self, _: Request) -> Result<Answer, RpcError> {
         std::future::pending().await
     }
 }
@@ -57,6 +57,22 @@ impl Agent {
         let read = timeout(DEADLINE, self.reads.read_line(&mut line)).await;
         assert!(read.expect("the host wrote nothing in time").unwrap() > 0, "the host closed its end");
         serde_json::from_str(&line).unwrap()
+    }
+
+    /// Passes over a line; returns its length.
+    pub async fn skip_line(&mut self) -> usize {
+        let mut length = 0;
+        loop {
+            let read = timeout(DEADLINE, self.reads.fill_buf()).await.expect("in time").unwrap();
+            assert!(!read.is_empty(), "the host closed its end");
+            let end = memchr::memchr(b'\n', read);
+            let used = end.map_or(read.len(), |end| end + 1);
+            self.reads.consume(used);
+            length += used;
+            if end.is_some() {
+                return length;
+            }
+        }
     }
 
     /// Whether the host has closed its end.

@@ -110,7 +110,11 @@ impl Backend for AcpOnce {
             })?;
 
         let terminals = Arc::new(CommandSpawner::new(launcher.clone(), entry.clone(), extra, tag));
-        let host = Host::new(entry.quirks.missing_file).with_terminals(Arc::clone(&terminals) as _);
+        let mut host = Host::new(entry.quirks.missing_file).with_terminals(Arc::clone(&terminals) as _);
+        if let Some(beside) = spec.cwd.parent() {
+            // Ours, as the worktree is, and no part of any checkpoint.
+            host = host.with_scratch(beside.to_owned());
+        }
         let capabilities = host.capabilities();
         let (Some(stdout), Some(stdin)) = (child.take_stdout(), child.take_stdin()) else {
             return Err(Failure::new(TerminalReason::Internal, "the agent has no standard streams"));
