@@ -2,11 +2,12 @@
 //!
 //! [`Node`] is one running dispatcher process: it holds a lease, recovers what dead ones left and runs
 //! claimed tasks; [`Dispatcher`] lets it run tasks as they come. [`run_turn`] is one turn: the machine of `dispatch-core` in the middle, the store,
-//! workspace, agent and watchers around it.
+//! workspace, agent and watchers around it. [`FanOut`] is where a process's watchers get their frames.
 
 mod contained;
 mod course;
 mod dispatcher;
+mod fan_out;
 mod inbox;
 mod lease;
 mod node;
@@ -21,6 +22,7 @@ mod workspace_calls;
 mod writer;
 
 pub use dispatcher::{Dispatcher, DispatcherConfig, Shutdown, Summary};
+pub use fan_out::{Delivery, FanOut, FanOutConfig, Frames, SessionSnapshot, Subscription};
 pub use inbox::{Inbox, Signal, TurnHandle, inbox};
 pub use node::{Node, NodeConfig};
 pub use random::random_bytes;

@@ -46,6 +46,7 @@ pub struct Node {
     running: Arc<Running>,
     news: Arc<News>,
     background: [JoinHandle<()>; 2],
+    recovered: Arc<Notify>,
 }
 
 impl Node {
@@ -72,13 +73,15 @@ impl Node {
         let background = [tokio::spawn(keeper.keep(sent)), tokio::spawn(listening)];
         let run_tag = format!("{}/{}", config.turns.run_tag, config.id);
         let turns = TurnConfig { run_tag, ..config.turns.clone() };
-        Ok(Self { ports, config, turns, lease, running, news, background })
+        let recovered = Arc::default();
+        Ok(Self { ports, config, turns, lease, running, news, background, recovered })
     }
 
     /// Joins the record again, as another node with the same ports and configuration.
     pub(crate) async fn successor(&self) -> Result<Self, StoreError> {
         let config = NodeConfig { id: NodeId::from_random(random_bytes()), ..self.config.clone() };
-        Self::join(self.ports.clone(), config).await
+        let recovered = Arc::clone(&self.recovered);
+        Ok(Self { recovered, ..Self::join(self.ports.clone(), config).await? })
     }
 
     /// Its id.

@@ -6,7 +6,8 @@ use dispatch_core::ports::{Class, StoreError};
 
 use crate::contained::contained;
 
-/// How long a turn waits for a store that is away or busy before it gives up on it.
+/// How long a turn waits for a store that is away or busy before it gives up on it. Under a lease that has
+/// an end, that end comes first: without a renewal its turns are told to stop after seven tenths of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Makes a call until it succeeds, fails for good, or the patience ends. Waits 10 ms at first and twice

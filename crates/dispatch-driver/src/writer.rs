@@ -24,7 +24,9 @@ use crate::store_calls::persistently;
 /// (SPEC 6 allows 50 ms; small enough that nobody sees it).
 const WRITE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How much may wait to be written before the agent is not read any more, in bytes.
+/// How much may wait to be written before the agent is not read any more, in bytes. As much again may be in
+/// the write under way, so that a store that is away costs a turn a few MiB and no frame; how long it may be
+/// away is [`persistently`]'s to say.
 const FULL: usize = 1024 * 1024;
 
 /// The writer of one turn's frames. It keeps the transcript of what it has written, and ends with its last
