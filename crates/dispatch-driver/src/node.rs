@@ -9,6 +9,7 @@ use dispatch_core::{
     task::{Claim, TurnKey},
 };
 use tokio::{
+    sync::Notify,
     task::JoinHandle,
     time::{Instant, timeout},
 };
@@ -46,6 +47,7 @@ pub struct Node {
     running: Arc<Running>,
     news: Arc<News>,
     background: [JoinHandle<()>; 2],
+    /// Told when recovery has settled something; shared with the nodes that follow this one.
     recovered: Arc<Notify>,
 }
 
@@ -80,8 +82,9 @@ impl Node {
     /// Joins the record again, as another node with the same ports and configuration.
     pub(crate) async fn successor(&self) -> Result<Self, StoreError> {
         let config = NodeConfig { id: NodeId::from_random(random_bytes()), ..self.config.clone() };
-        let recovered = Arc::clone(&self.recovered);
-        Ok(Self { recovered, ..Self::join(self.ports.clone(), config).await? })
+        let mut successor = Self::join(self.ports.clone(), config).await?;
+        successor.recovered = Arc::clone(&self.recovered);
+        Ok(successor)
     }
 
     /// Its id.
@@ -94,6 +97,13 @@ impl Node {
     /// piece of news.
     pub async fn woken(&self) {
         self.news.woken.notified().await;
+    }
+
+    /// What is told, to one waiter, each time when this node or one that follows it has settled what a dead one
+    /// left: time to tidy up what else that one left on this machine.
+    #[must_use]
+    pub fn recovered(&self) -> Arc<Notify> {
+        Arc::clone(&self.recovered)
     }
 
     /// Waits until the lease is lost. Its turns have been told then.
@@ -117,6 +127,9 @@ impl Node {
         let recovered = persistently(|| self.ports.store.recover()).await?;
         for Recovered { task, became } in &recovered {
             tracing::info!(%task, ?became, "a turn was left by a node that is gone");
+        }
+        if !recovered.is_empty() {
+            self.recovered.notify_one();
         }
         Ok(recovered)
     }
