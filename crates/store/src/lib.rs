@@ -10,6 +10,8 @@ mod fault;
 #[cfg(feature = "sqlite")]
 mod fresh;
 #[cfg(feature = "sqlite")]
+mod node_lock;
+#[cfg(feature = "sqlite")]
 mod recovery;
 #[cfg(feature = "sqlite")]
 mod rows;

@@ -27,6 +27,8 @@ pub(crate) struct Orphan<'a> {
 pub(crate) enum Because {
     /// Its node died after the prompt had gone out.
     NodeLost,
+    /// The one process that may run it is gone, and its prompt had not gone out.
+    Abandoned,
     /// A Stop was accepted, and nobody else can obey it.
     Stopped,
     /// Its row cannot be understood.
@@ -37,6 +39,11 @@ pub(crate) enum Because {
 pub(crate) fn end_of(orphan: &Orphan<'_>, because: Because) -> Settlement {
     let outcome = match because {
         Because::NodeLost => Outcome::interrupted(),
+        Because::Abandoned => Outcome {
+            reason: TerminalReason::NodeLost,
+            words: Some("the process that it was made in ended before the agent was asked".to_owned()),
+            ..Outcome::stopped()
+        },
         Because::Stopped => Outcome::stopped(),
         Because::BadRow(why) => Outcome {
             state: TaskState::Failed,

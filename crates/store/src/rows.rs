@@ -8,6 +8,7 @@ use dispatch_core::{
     conversation::{Cut, Message, Part, Role},
     frame::{About, Frame},
     ids::{Epoch, Seq, Timestamp},
+    ports::{NodeView, SessionView},
     profile::TurnLimits,
     task::{Name, Project, Task, TaskState},
 };
@@ -118,6 +119,7 @@ pub(crate) struct TaskRow {
     pub stage: String,
     pub reason: Option<String>,
     pub stopped: bool,
+    pub attended: bool,
     pub route: Option<String>,
     pub attempt: u32,
     pub epoch: Option<i64>,
@@ -148,6 +150,7 @@ impl TaskRow {
             state: stage.state(),
             reason: at.maybe("reason", self.reason.as_ref())?,
             stop_requested: self.stopped,
+            attended: self.attended,
             route: at.maybe("route", self.route.as_ref())?,
             attempt: self.attempt,
             epoch: self.epoch.map(Epoch),
@@ -311,6 +314,60 @@ impl CheckpointRow {
             worktree: self.worktree,
             snapshot: at.json("snapshot", &self.snapshot)?,
             created_at: Timestamp(self.created_at),
+        })
+    }
+}
+
+/// A session with what is known of its chats and tasks.
+pub(crate) struct SessionRow {
+    pub num: i64,
+    pub id: String,
+    pub project: String,
+    pub title: String,
+    pub model: Option<String>,
+    pub open: bool,
+    /// Oldest first.
+    pub chats: Vec<String>,
+    pub waiting: i64,
+    pub running: Option<String>,
+    pub created_at: i64,
+}
+
+impl SessionRow {
+    pub fn read(self) -> Result<SessionView, BadRow> {
+        let at = At { table: "session", row: self.num };
+        let chats = self.chats.iter().filter_map(|chat| or_left_out(at.word("chat", chat)));
+        Ok(SessionView {
+            id: at.word("id", &self.id)?,
+            project: at.word("project", &self.project)?,
+            title: self.title,
+            model: self.model.as_deref().and_then(Name::new),
+            open: self.open,
+            chats: chats.collect(),
+            waiting: self.waiting.unsigned_abs(),
+            running: at.maybe("running", self.running.as_ref())?,
+            created_at: Timestamp(self.created_at),
+        })
+    }
+}
+
+/// A node and how much it does.
+pub(crate) struct NodeRow {
+    pub num: i64,
+    pub id: String,
+    pub label: String,
+    pub running: i64,
+    pub joined_at: i64,
+}
+
+impl NodeRow {
+    pub fn read(self) -> Result<NodeView, BadRow> {
+        let at = At { table: "node", row: self.num };
+        Ok(NodeView {
+            id: at.word("id", &self.id)?,
+            label: self.label,
+            running: self.running.unsigned_abs(),
+            joined_at: Timestamp(self.joined_at),
         })
     }
 }

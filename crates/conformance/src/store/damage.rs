@@ -4,7 +4,7 @@ use dispatch_core::{
     ids::Seq,
     ports::{ChangeFilter, ChangeVerdict, TaskFilter},
     routing::ChangeUse,
-    task::{TaskState, TerminalReason},
+    task::{TaskState, TerminalReason, TurnOptions},
 };
 
 use super::{
@@ -46,8 +46,10 @@ pub async fn a_damaged_task_is_set_aside(subject: &dyn StoreSubject) {
     let claimed: Vec<_> = kit.claim(9).await.iter().map(|claim| claim.task.id).collect();
     assert_eq!(claimed, [next.id, other.id]);
     assert_eq!(names(&kit.frames(bad.session).await), ["task_state"]);
-    let failed = TaskFilter { state: Some(TaskState::Failed), ..TaskFilter::default() };
-    assert!(kit.view.records.tasks(&failed).await.unwrap().is_empty(), "it still cannot be read");
+    let task = kit.reread(bad.id).await;
+    assert_eq!((task.state, task.reason), (TaskState::Failed, Some(TerminalReason::Internal)));
+    assert!(task.summary.unwrap().contains("options"), "it says what is wrong");
+    assert_eq!((task.input, task.options), (bad.input, TurnOptions::default()));
     let frame = dispatch_core::frame::FrameBody::TaskState {
         state: TaskState::Failed,
         reason: Some(TerminalReason::Internal),

@@ -18,15 +18,24 @@ use super::{
 async fn all_fenced(kit: &Kit, turn: &Running, key: TurnKey) {
     let store = &kit.view.store;
     let before = kit.dump().await;
+    assert_eq!(store.settle(&key, &completed(turn)).await.unwrap(), (WriteAnswer::Fenced, vec![]));
+    let requeued = store.requeue(&key, &[FrameBody::delta("late")]).await.unwrap();
+    assert_eq!(requeued, (WriteAnswer::Fenced, vec![]));
+    assert_eq!(kit.dump().await, before);
+    all_but_ends_fenced(kit, turn, key).await;
+}
+
+/// The same without the ends, of which the turn's own may be made again.
+async fn all_but_ends_fenced(kit: &Kit, turn: &Running, key: TurnKey) {
+    let store = &kit.view.store;
+    let before = kit.dump().await;
     let frames = [FrameBody::delta("late")];
     assert_eq!(store.record_route(&key, Route::Native).await.unwrap(), WriteAnswer::Fenced);
     let fresh = MessageId::from_random(random());
     assert_eq!(store.begin_message(&key, fresh, None).await.unwrap().0, WriteAnswer::Fenced);
     assert_eq!(store.record_agent_session(&key, "late", "w").await.unwrap(), WriteAnswer::Fenced);
     assert_eq!(store.record_prompt_sent(&key).await.unwrap(), WriteAnswer::Fenced);
-    assert_eq!(store.append(&key, Some(turn.message), &frames).await.unwrap(), None);
-    assert_eq!(store.settle(&key, &completed(turn)).await.unwrap(), (WriteAnswer::Fenced, vec![]));
-    assert_eq!(store.requeue(&key, &frames).await.unwrap(), (WriteAnswer::Fenced, vec![]));
+    assert_eq!(store.append(&key, turn.batch(), Some(turn.message), &frames).await.unwrap(), None);
     assert_eq!(kit.dump().await, before);
 }
 
@@ -48,7 +57,9 @@ pub async fn writes_of_a_requeued_turn_change_nothing(subject: &dyn StoreSubject
     let kit = Kit::new(subject).await;
     let turn = kit.running().await;
     kit.view.store.requeue(&turn.key, &[]).await.unwrap();
-    all_fenced(&kit, &turn, turn.key).await;
+    let late = kit.view.store.settle(&turn.key, &completed(&turn)).await.unwrap();
+    assert_eq!(late, (WriteAnswer::Fenced, vec![]));
+    all_but_ends_fenced(&kit, &turn, turn.key).await;
 }
 
 /// The turn has ended: nothing of it follows (SPEC T13).
@@ -56,7 +67,9 @@ pub async fn writes_after_the_end_change_nothing(subject: &dyn StoreSubject) {
     let kit = Kit::new(subject).await;
     let turn = kit.running().await;
     kit.complete(&turn, ChangeVerdict::Leave).await;
-    all_fenced(&kit, &turn, turn.key).await;
+    let late = kit.view.store.requeue(&turn.key, &[FrameBody::delta("late")]).await.unwrap();
+    assert_eq!(late, (WriteAnswer::Fenced, vec![]));
+    all_but_ends_fenced(&kit, &turn, turn.key).await;
 }
 
 /// An epoch that never was, and a task that was never claimed.

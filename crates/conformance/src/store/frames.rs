@@ -47,7 +47,7 @@ pub async fn frames_read_back_as_they_were(subject: &dyn StoreSubject) {
     let kit = Kit::new(subject).await;
     let turn = kit.running().await;
     let bodies = every_kind_of_content();
-    let appended = kit.view.store.append(&turn.key, Some(turn.message), &bodies).await.unwrap().unwrap();
+    let appended = kit.append_all(&turn, Some(turn.message), &bodies).await;
     let about =
         About { chat_id: Some(turn.key.chat), message_id: Some(turn.message), task_id: Some(turn.key.task) };
     let told: Vec<_> = appended.frames(turn.key.session, about, bodies).collect();
@@ -61,7 +61,7 @@ pub async fn frames_are_numbered_without_a_gap(subject: &dyn StoreSubject) {
     let second = kit.task_in(first.key.session).await;
     kit.append(&first, "a").await;
     let two = [FrameBody::delta("b"), FrameBody::delta("c")];
-    let appended = kit.view.store.append(&first.key, None, &two).await.unwrap().unwrap();
+    let appended = kit.append_all(&first, None, &two).await;
     assert_eq!(appended.first, Seq(2));
     kit.complete(&first, ChangeVerdict::Leave).await;
     let second = kit.begin(second.id).await;

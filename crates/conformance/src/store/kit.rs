@@ -1,5 +1,7 @@
 //! What the clauses are written with.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use dispatch_core::{
     agent::{Cost, Usage},
     change::{ChangeDraft, CheckpointKind, FileChange, FileChangeKind, Snapshot},
@@ -7,8 +9,8 @@ use dispatch_core::{
     frame::{Frame, FrameBody},
     ids::{ChangeId, MessageId, NodeId, Seq, SessionId, TaskId},
     ports::{
-        ChangeFilter, ChangeVerdict, Lease, NewCheckpoint, NewProject, NodeInfo, SettledChange,
-        SettledMessage, Settlement, TaskFilter, WriteAnswer,
+        Appended, ChangeFilter, ChangeVerdict, ClaimRequest, Lease, NewCheckpoint, NewProject, NodeInfo,
+        SettledChange, SettledMessage, Settlement, TaskFilter, WriteAnswer,
     },
     routing::ChangeUse,
     task::{
@@ -38,6 +40,14 @@ pub struct Running {
     pub claim: Claim,
     pub key: TurnKey,
     pub message: MessageId,
+    appends: AtomicU64,
+}
+
+impl Running {
+    /// The number of the turn's next append.
+    pub fn batch(&self) -> u64 {
+        self.appends.fetch_add(1, Ordering::Relaxed) + 1
+    }
 }
 
 pub fn a_node() -> NodeInfo {
@@ -55,6 +65,7 @@ impl Kit {
 
     pub fn new_task(&self) -> NewTask {
         NewTask {
+            id: TaskId::from_random(random()),
             project: self.project.id,
             input: "do it".into(),
             options: TurnOptions { agent: Name::new("goose"), ..TurnOptions::default() },
@@ -62,6 +73,7 @@ impl Kit {
             session: None,
             chat: None,
             default_model: None,
+            attended_by: None,
         }
     }
 
@@ -76,12 +88,20 @@ impl Kit {
         self.view.records.create_task(new).await.unwrap()
     }
 
+    /// Claims as a node does that heard of everything that it was given.
     pub async fn claim(&self, free: usize) -> Vec<Claim> {
-        self.view.store.claim(&self.lease, free, None).await.unwrap()
+        self.claim_as(ClaimRequest::any(free)).await
     }
 
     pub async fn claim_only(&self, task: TaskId) -> Option<Claim> {
-        self.view.store.claim(&self.lease, 1, Some(task)).await.unwrap().pop()
+        self.claim_as(ClaimRequest::only(task)).await.pop()
+    }
+
+    pub async fn claim_as(&self, request: ClaimRequest) -> Vec<Claim> {
+        let running = TaskFilter { state: Some(TaskState::Running), ..TaskFilter::default() };
+        let running = self.view.records.tasks(&running).await.unwrap();
+        let running = running.into_iter().map(|task| task.id).collect();
+        self.view.store.claim(&self.lease, &ClaimRequest { running, ..request }).await.unwrap()
     }
 
     /// Claims this task and begins its message.
@@ -91,7 +111,7 @@ impl Kit {
         let fresh = MessageId::from_random(random());
         let (answer, message) = self.view.store.begin_message(&key, fresh, None).await.unwrap();
         assert_eq!(answer, WriteAnswer::Done);
-        Running { claim, key, message }
+        Running { claim, key, message, appends: AtomicU64::new(0) }
     }
 
     /// A turn of a new task in a session of its own.
@@ -107,9 +127,17 @@ impl Kit {
     }
 
     pub async fn append(&self, turn: &Running, text: &str) {
-        let frames = [FrameBody::delta(text)];
-        let appended = self.view.store.append(&turn.key, Some(turn.message), &frames).await.unwrap();
-        assert!(appended.is_some());
+        self.append_all(turn, Some(turn.message), &[FrameBody::delta(text)]).await;
+    }
+
+    pub async fn append_all(
+        &self,
+        turn: &Running,
+        message: Option<MessageId>,
+        frames: &[FrameBody],
+    ) -> Appended {
+        let appended = self.view.store.append(&turn.key, turn.batch(), message, frames).await;
+        appended.unwrap().expect("because the turn runs")
     }
 
     /// Ends a turn as completed, with a change.

@@ -56,7 +56,6 @@ macro_rules! store_conformance {
             an_empty_message_is_used_again
             a_snapshot_is_recorded_once
             a_checkpoint_may_follow_the_end
-            the_agents_session_is_recorded
             the_running_epoch_is_told
             a_requeued_task_waits_in_its_place
             a_prompt_that_is_out_is_never_requeued

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use dispatch_core::{
     ids::TaskId,
-    ports::{ChangeVerdict, WriteAnswer},
+    ports::{ChangeVerdict, ClaimRequest, WriteAnswer},
     task::TaskState,
 };
 
@@ -128,7 +128,7 @@ pub async fn two_claimers_never_get_one_task(subject: &dyn StoreSubject) {
 
 /// SPEC D2: a session with many waiting tasks does not delay another's.
 pub async fn a_hot_session_delays_no_other(subject: &dyn StoreSubject) {
-    const WAITING: usize = 10_000;
+    const WAITING: usize = 2_000;
     let kit = Kit::new(subject).await;
     let hot = kit.task().await;
     for _ in 0..WAITING {
@@ -145,6 +145,6 @@ pub async fn nothing_is_claimed_on_a_strange_lease(subject: &dyn StoreSubject) {
     let kit = Kit::new(subject).await;
     kit.task().await;
     let strange = dispatch_core::ports::Lease { node: a_node().id, ttl: None };
-    assert!(kit.view.store.claim(&strange, 1, None).await.unwrap().is_empty());
+    assert!(kit.view.store.claim(&strange, &ClaimRequest::any(1)).await.unwrap().is_empty());
     assert_eq!(kit.claim(1).await.len(), 1);
 }

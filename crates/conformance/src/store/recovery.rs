@@ -38,7 +38,8 @@ pub async fn an_unsent_turn_is_pending_again(subject: &dyn StoreSubject) {
     assert_eq!(kit.answer(&task).await.state, MessageState::Streaming);
     let frames = kit.frames(task.session).await;
     assert_eq!(names(&frames), ["task_state", "agent_status"]);
-    assert_eq!(kit.view.store.append(&turn.key, None, &[FrameBody::delta("late")]).await.unwrap(), None);
+    let late = kit.view.store.append(&turn.key, turn.batch(), None, &[FrameBody::delta("late")]).await;
+    assert_eq!(late.unwrap(), None);
     let order: Vec<_> = kit.claim(9).await.iter().map(|claim| claim.task.id).collect();
     assert_eq!(order, [task.id, later.id]);
     assert!(kit.claim_only(behind.id).await.is_none());
@@ -55,7 +56,7 @@ pub async fn a_sent_turn_is_interrupted(subject: &dyn StoreSubject) {
         FrameBody::delta("far"),
         FrameBody::Usage { usage: Usage { output_tokens: Some(7), ..Usage::default() } },
     ];
-    dying.view.store.append(&turn.key, Some(turn.message), &streamed).await.unwrap();
+    dying.append_all(&turn, Some(turn.message), &streamed).await;
     subject.die(dying.view).await;
     assert_eq!(recovered(&kit).await, one(&turn, RecoveredAs::Interrupted));
     let task = kit.reread(turn.key.task).await;
@@ -97,7 +98,7 @@ pub async fn an_interrupted_turn_leaves_nothing_open(subject: &dyn StoreSubject)
     let request = PermissionRequest { id: "1".into(), tool_call: tool_call.clone(), options: vec![] };
     let streamed =
         [FrameBody::ToolCall { tool_call: tool_call.clone() }, FrameBody::PermissionRequest { request }];
-    dying.view.store.append(&turn.key, Some(turn.message), &streamed).await.unwrap();
+    dying.append_all(&turn, Some(turn.message), &streamed).await;
     subject.die(dying.view).await;
     recovered(&kit).await;
     let closed = ToolCall { status: ToolStatus::Cancelled, ..tool_call };

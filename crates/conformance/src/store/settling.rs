@@ -45,14 +45,18 @@ pub async fn settling_writes_everything(subject: &dyn StoreSubject) {
     assert_eq!((changes[0].id, changes[0].state), (new.id, ChangeState::Pending));
 }
 
-/// Repeating an end changes nothing: who was cut off from the answer asks again (SAFETY F7).
+/// An end whose answer was lost is answered again, and changes nothing (SAFETY F7).
 pub async fn settling_twice_changes_nothing(subject: &dyn StoreSubject) {
     let kit = Kit::new(subject).await;
     let turn = kit.running().await;
-    kit.complete(&turn, ChangeVerdict::Leave).await;
+    kit.append(&turn, "done").await;
+    let frames = kit.complete(&turn, ChangeVerdict::Leave).await;
+    kit.begin(kit.task_in(turn.key.session).await.id).await;
     let before = kit.dump().await;
-    let again = kit.view.store.settle(&turn.key, &completed(&turn)).await.unwrap();
-    assert_eq!(again, (WriteAnswer::Fenced, vec![]));
+    for _ in 0..2 {
+        let again = kit.view.store.settle(&turn.key, &completed(&turn)).await.unwrap();
+        assert_eq!(again, (WriteAnswer::Done, frames.clone()));
+    }
     assert_eq!(kit.dump().await, before);
 }
 

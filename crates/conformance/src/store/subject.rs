@@ -33,27 +33,20 @@ pub enum Damage {
 }
 
 /// One record under test, and what can be done to it from outside.
+///
+/// Where leases have a time limit, it is longer than any clause takes.
 #[async_trait]
 pub trait StoreSubject: Send + Sync {
     /// Opens one more view of the record, as one more process would have it.
     async fn open(&self) -> View;
 
-    /// Lets the process that had this view die: nothing was given back, and every other process may now
-    /// find it dead. Nobody else holds the view.
+    /// Lets the process that had this view die: nothing was given back, and every other process finds it
+    /// dead from now on, whatever its leases' time limit. Nobody else holds the view.
     async fn die(&self, view: View);
 
     /// Damages one row.
     async fn damage(&self, what: Damage);
 
-    /// Closes a session; no port does that yet.
-    async fn close_session(&self, session: SessionId);
-
     /// Closes a chat; no port does that yet.
     async fn close_chat(&self, chat: ChatId);
-
-    /// The model that a session was given; no port reads it yet.
-    async fn session_model(&self, session: SessionId) -> Option<String>;
-
-    /// The agent's own id of a chat's conversation; no port reads it yet.
-    async fn agent_session(&self, chat: ChatId, agent: &str) -> Option<String>;
 }

@@ -109,7 +109,8 @@ pub async fn a_session_stores_the_model(subject: &dyn StoreSubject) {
         let options = TurnOptions { model, ..TurnOptions::default() };
         let new = NewTask { options, default_model: Name::new("default"), ..kit.new_task() };
         let task = kit.view.records.create_task(new).await.unwrap();
-        assert_eq!(subject.session_model(task.session).await.as_deref(), Some(wanted));
+        let session = kit.view.records.session(task.session).await.unwrap();
+        assert_eq!(session.model, Name::new(wanted));
     }
 }
 
@@ -127,7 +128,7 @@ pub async fn a_closed_session_or_chat_is_refused(subject: &dyn StoreSubject) {
     let kit = Kit::new(subject).await;
     let (one, two) = (kit.task().await, kit.task().await);
     subject.close_chat(one.chat).await;
-    subject.close_session(two.session).await;
+    kit.view.records.close_session(two.session).await.unwrap();
     let in_closed = [
         NewTask { chat: Some(one.chat), ..kit.new_task() },
         NewTask { session: Some(two.session), ..kit.new_task() },

@@ -82,18 +82,6 @@ pub async fn a_checkpoint_may_follow_the_end(subject: &dyn StoreSubject) {
     assert_eq!(kit.view.records.checkpoints(turn.key.task).await.unwrap().len(), 1);
 }
 
-/// SPEC W2: the agent's own id of the conversation, replaced when the agent answers with a new one.
-pub async fn the_agents_session_is_recorded(subject: &dyn StoreSubject) {
-    let kit = Kit::new(subject).await;
-    let turn = kit.running().await;
-    for id in ["one", "two"] {
-        let answer = kit.view.store.record_agent_session(&turn.key, id, "worktree").await.unwrap();
-        assert_eq!(answer, WriteAnswer::Done);
-        assert_eq!(subject.agent_session(turn.key.chat, "goose").await.as_deref(), Some(id));
-    }
-    assert_eq!(subject.agent_session(turn.key.chat, "qwen").await, None);
-}
-
 /// The epoch can be asked for while the task runs, and only then.
 pub async fn the_running_epoch_is_told(subject: &dyn StoreSubject) {
     let kit = Kit::new(subject).await;

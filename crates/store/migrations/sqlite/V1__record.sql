@@ -17,8 +17,14 @@ CREATE TABLE session (
   model      TEXT,
   open       INTEGER NOT NULL DEFAULT 1,
   last_seq   INTEGER NOT NULL DEFAULT 0, -- kept here, not max(seq): frames may be removed one day
+  -- A turn's last append, so that one made again is only answered again.
+  append_epoch INTEGER,
+  append_batch INTEGER,
+  append_first INTEGER,
+  append_ts    INTEGER,
   created_at INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX session_project ON session(project, num);
 
 CREATE TABLE chat (
   num        INTEGER PRIMARY KEY,
@@ -40,13 +46,20 @@ CREATE TABLE task (
   session           INTEGER NOT NULL REFERENCES session(num),
   chat              INTEGER NOT NULL REFERENCES chat(num),
   from_chat         INTEGER NOT NULL,
+  agent             TEXT NOT NULL DEFAULT '', -- empty is native inference
+  attended_by       TEXT,              -- node.id: that process alone may claim it
   state             TEXT NOT NULL,     -- queued, ready, running, completed, failed, cancelled, interrupted
   reason            TEXT,
   stopped           TEXT,              -- what a Stop found: running, waiting
   prompt_sent       INTEGER NOT NULL DEFAULT 0,
   route             TEXT,
   attempt           INTEGER NOT NULL DEFAULT 0,
+  resumed           INTEGER NOT NULL DEFAULT 0, -- whether the next attempt goes on with the last one's conversation
   epoch             INTEGER,
+  -- How the claim of `epoch` ended by its own word, and with which frames, so that it can be answered again.
+  answered          TEXT,              -- settled, requeued
+  answered_first    INTEGER,
+  answered_last     INTEGER,
   node              INTEGER,           -- node.num of the claim; not a foreign key, dead nodes are forgotten
   first_seq         INTEGER,           -- the session's next seq when the last attempt was claimed
   user_message      INTEGER,
@@ -57,9 +70,14 @@ CREATE TABLE task (
 ) STRICT;
 -- The invariant behind SPEC D3: the database itself refuses a second live head of a session.
 CREATE UNIQUE INDEX task_one ON task(session) WHERE state IN ('ready', 'running');
-CREATE INDEX task_ready   ON task(num) WHERE state = 'ready';
+-- By agent, so that a claim passes over those without a free slot, however many wait for them.
+CREATE INDEX task_ready    ON task(agent, num) WHERE state = 'ready' AND attended_by IS NULL;
+CREATE INDEX task_attended ON task(attended_by, num) WHERE attended_by IS NOT NULL AND state IN ('queued', 'ready');
 CREATE INDEX task_queued  ON task(session, num) WHERE state = 'queued';
 CREATE INDEX task_running ON task(node) WHERE state = 'running';
+-- Damaged rows, which recovery sets aside.
+CREATE INDEX task_unknown ON task(num)
+  WHERE state NOT IN ('queued', 'ready', 'running', 'completed', 'failed', 'cancelled', 'interrupted');
 CREATE INDEX task_session ON task(session, num);
 CREATE INDEX task_project ON task(project, num);
 
@@ -149,16 +167,18 @@ CREATE INDEX change_project ON change(project, num);
 CREATE INDEX change_task    ON change(task, num);
 CREATE INDEX change_session ON change(session, num);
 
+-- The agents' own ids of their conversations: the last of each task, so that a resumed one goes on with its own.
 CREATE TABLE agent_session (
+  task       INTEGER PRIMARY KEY REFERENCES task(num),
   chat       INTEGER NOT NULL REFERENCES chat(num),
   agent      TEXT NOT NULL,
   route      TEXT,
   worktree   TEXT NOT NULL,
   node       INTEGER,
   id         TEXT NOT NULL,
-  updated_at INTEGER NOT NULL,
-  PRIMARY KEY (chat, agent)
-) STRICT, WITHOUT ROWID;
+  updated_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX agent_session_chat ON agent_session(chat, agent, updated_at);
 
 CREATE TABLE node (
   num       INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: tasks name it

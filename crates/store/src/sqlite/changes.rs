@@ -10,7 +10,7 @@ use dispatch_core::{
 };
 use rusqlite::{OptionalExtension, Row, Transaction, types::Value};
 
-use super::tasks::limit;
+use super::lookup::{limit, maybe_text, number, text};
 use crate::{
     fault::Fault,
     fresh::now,
@@ -25,16 +25,16 @@ FROM change h JOIN project p ON p.num = h.project JOIN session s ON s.num = h.se
 fn change_row(row: &Row<'_>) -> rusqlite::Result<ChangeRow> {
     Ok(ChangeRow {
         num: row.get(0)?,
-        id: row.get(1)?,
-        project: row.get(2)?,
-        session: row.get(3)?,
-        task: row.get(4)?,
-        agent: row.get(5)?,
-        state: row.get(6)?,
+        id: text(row, 1)?,
+        project: text(row, 2)?,
+        session: text(row, 3)?,
+        task: text(row, 4)?,
+        agent: text(row, 5)?,
+        state: text(row, 6)?,
         from_failed_turn: row.get(7)?,
         rejected_before: row.get(8)?,
-        superseded_by: row.get(9)?,
-        draft: row.get(10)?,
+        superseded_by: maybe_text(row, 9)?,
+        draft: text(row, 10)?,
         created_at: row.get(11)?,
         decided_at: row.get(12)?,
     })
@@ -117,7 +117,7 @@ fn holds_rejected_edits(tx: &Transaction<'_>, session: i64, draft: &ChangeDraft)
          WHERE session = ?1 AND state = 'rejected' AND mode = 'supersede' AND NOT restored",
     )?;
     let paths: HashSet<&str> = draft.files.iter().map(|file| file.path.as_str()).collect();
-    let rows = rejected.query_map([session], |row| row.get::<_, String>(1))?;
+    let rows = rejected.query_map([session], |row| text(row, 1))?;
     for earlier in rows {
         let Ok(earlier) = serde_json::from_str::<ChangeDraft>(&earlier?) else { continue };
         if earlier.files.iter().any(|file| paths.contains(file.path.as_str())) {
@@ -156,16 +156,15 @@ fn insert(
     Ok(())
 }
 
-/// Records a change that a user made of a checkpoint: beside the others, whatever its route does.
+/// Records a change that a user made of a checkpoint: beside the others, whatever its route does. Once for
+/// an id.
 pub(super) fn add(tx: &Transaction<'_>, new: &NewChange) -> Result<Change, Fault> {
-    let id = new.task.to_string();
-    let task = tx
-        .prepare_cached("SELECT num FROM task WHERE id = ?1")?
-        .query_row([&id], |row| row.get(0))
-        .optional()?
-        .ok_or(Fault::NotFound { what: "task", id })?;
-    insert(tx, task, &new.change, ChangeUse::Append, false)?;
-    change(tx, new.change.id)
+    let task = number(tx, "task", &new.task.to_string())?;
+    let id = new.change.id;
+    if !tx.prepare_cached("SELECT 1 FROM change WHERE id = ?1")?.exists([id.to_string()])? {
+        insert(tx, task, &new.change, ChangeUse::Append, false)?;
+    }
+    change(tx, id)
 }
 
 /// Records a user's decision.

@@ -9,6 +9,7 @@ use dispatch_core::{
 };
 use rusqlite::{OptionalExtension, Row, Transaction};
 
+use super::lookup::{maybe_text, text};
 use crate::{
     end::EndedMessage,
     fault::Fault,
@@ -19,19 +20,19 @@ use crate::{
 fn message_row(row: &Row<'_>) -> rusqlite::Result<MessageRow> {
     Ok(MessageRow {
         num: row.get(0)?,
-        id: row.get(1)?,
-        chat: row.get(2)?,
-        task: row.get(3)?,
-        role: row.get(4)?,
-        state: row.get(5)?,
-        model: row.get(6)?,
-        content: row.get(7)?,
+        id: text(row, 1)?,
+        chat: text(row, 2)?,
+        task: text(row, 3)?,
+        role: text(row, 4)?,
+        state: text(row, 5)?,
+        model: maybe_text(row, 6)?,
+        content: text(row, 7)?,
         content_truncated: row.get(8)?,
-        reasoning: row.get(9)?,
+        reasoning: text(row, 9)?,
         reasoning_truncated: row.get(10)?,
-        parts: row.get(11)?,
-        input: row.get(12)?,
-        usage: row.get(13)?,
+        parts: maybe_text(row, 11)?,
+        input: maybe_text(row, 12)?,
+        usage: text(row, 13)?,
         created_at: row.get(14)?,
         finished_at: row.get(15)?,
     })
@@ -174,13 +175,13 @@ FROM checkpoint k JOIN task t ON t.num = k.task JOIN session s ON s.num = k.sess
 fn checkpoint_row(row: &Row<'_>) -> rusqlite::Result<CheckpointRow> {
     Ok(CheckpointRow {
         num: row.get(0)?,
-        id: row.get(1)?,
-        task: row.get(2)?,
-        session: row.get(3)?,
-        message: row.get(4)?,
-        kind: row.get(5)?,
-        worktree: row.get(6)?,
-        snapshot: row.get(7)?,
+        id: text(row, 1)?,
+        task: text(row, 2)?,
+        session: text(row, 3)?,
+        message: maybe_text(row, 4)?,
+        kind: text(row, 5)?,
+        worktree: text(row, 6)?,
+        snapshot: text(row, 7)?,
         created_at: row.get(8)?,
     })
 }
@@ -205,16 +206,16 @@ pub(super) fn checkpoints(tx: &Transaction<'_>, task: TaskId) -> Result<Vec<Chec
 pub(super) fn record_agent_session(
     tx: &Transaction<'_>,
     task: i64,
-    agent: &str,
     id: &str,
     worktree: &str,
 ) -> Result<(), Fault> {
     tx.prepare_cached(
-        "INSERT INTO agent_session (chat, agent, route, worktree, node, id, updated_at)
-         SELECT chat, ?2, route, ?3, node, ?4, ?5 FROM task WHERE num = ?1
-         ON CONFLICT (chat, agent) DO UPDATE SET route = excluded.route, worktree = excluded.worktree,
+        "INSERT INTO agent_session (task, chat, agent, route, worktree, node, id, updated_at)
+         SELECT num, chat, CASE agent WHEN '' THEN 'native' ELSE agent END, route, ?2, node, ?3, ?4
+         FROM task WHERE num = ?1
+         ON CONFLICT (task) DO UPDATE SET route = excluded.route, worktree = excluded.worktree,
            node = excluded.node, id = excluded.id, updated_at = excluded.updated_at",
     )?
-    .execute((task, agent, worktree, id, now().0))?;
+    .execute((task, worktree, id, now().0))?;
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::open::OpenError;
 pub(super) struct Folder {
     pub database: PathBuf,
     pub nodes: PathBuf,
+    pub bell: PathBuf,
     opening: PathBuf,
 }
 
@@ -23,6 +24,7 @@ impl Folder {
         let folder = Self {
             database: path.join("boocoder.db"),
             nodes: path.join("nodes"),
+            bell: path.join("bell"),
             opening: path.join("open.lock"),
         };
         make_private(&folder.nodes)?;

@@ -2,12 +2,13 @@
 
 use dispatch_core::{
     frame::{About, Frame, FrameBody},
-    ids::{MessageId, Seq, SessionId},
+    ids::{MessageId, Seq, SessionId, Timestamp},
     ports::Appended,
+    task::TurnKey,
 };
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::tasks::limit;
+use super::lookup::{limit, maybe_text, text};
 use crate::{
     end::encode,
     fault::Fault,
@@ -46,6 +47,39 @@ pub(super) fn append(
         insert.execute((source.session, seq, ts.0, source.task, message, body))?;
     }
     Ok(Appended { first: Seq(first), ts })
+}
+
+/// Appends a turn's `batch` of frames, which are JSON already; the last one made again is only answered
+/// again. `None` when `source` finds that the turn was fenced off.
+pub(super) fn append_batch(
+    tx: &Transaction<'_>,
+    key: &TurnKey,
+    batch: u64,
+    message: Option<MessageId>,
+    bodies: &[String],
+    source: impl FnOnce() -> Result<Option<Source>, Fault>,
+) -> Result<Option<Appended>, Fault> {
+    let (epoch, batch) = (key.epoch.0, batch.cast_signed());
+    let appended = tx
+        .prepare_cached(
+            "SELECT append_first, append_ts FROM session
+             WHERE id = ?1 AND append_epoch = ?2 AND append_batch = ?3",
+        )?
+        .query_row((key.session.to_string(), epoch, batch), |row| {
+            Ok(Appended { first: Seq(row.get(0)?), ts: Timestamp(row.get(1)?) })
+        })
+        .optional()?;
+    if appended.is_some() {
+        return Ok(appended);
+    }
+    let Some(source) = source()? else { return Ok(None) };
+    let appended = append(tx, &source, message, bodies)?;
+    tx.prepare_cached(
+        "UPDATE session SET append_epoch = ?2, append_batch = ?3, append_first = ?4, append_ts = ?5
+         WHERE num = ?1",
+    )?
+    .execute((source.session, epoch, batch, appended.first.0, appended.ts.0))?;
+    Ok(Some(appended))
 }
 
 /// Appends the last few frames of a turn and returns them as they are stored.
@@ -94,10 +128,10 @@ pub(super) fn after(
             session: id.clone(),
             seq: row.get(0)?,
             ts: row.get(1)?,
-            chat: row.get(2)?,
-            message: row.get(3)?,
-            task: row.get(4)?,
-            body: row.get(5)?,
+            chat: maybe_text(row, 2)?,
+            message: maybe_text(row, 3)?,
+            task: maybe_text(row, 4)?,
+            body: text(row, 5)?,
         })
     })?;
     Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().filter_map(|row| or_left_out(row.read())).collect())
@@ -113,7 +147,7 @@ pub(super) fn of_turn(
     let mut found = tx.prepare_cached(
         "SELECT seq, body FROM frame WHERE session = ?1 AND seq >= ?2 AND task = ?3 ORDER BY seq",
     )?;
-    let rows = found.query_map([session, first, task], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = found.query_map([session, first, task], |row| Ok((row.get(0)?, text(row, 1)?)))?;
     let rows = rows.collect::<Result<Vec<(i64, String)>, _>>()?;
     Ok(rows.into_iter().filter_map(|(seq, body)| or_left_out(frame_body(seq, &body))).collect())
 }

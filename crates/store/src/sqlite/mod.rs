@@ -8,16 +8,23 @@
 //! makes good) and up to a second of frames; accepted tasks, Stops, `prompt_sent` and ends are on the disk
 //! when their call returns.
 
+mod aside;
+mod bell;
 mod changes;
 mod conversations;
 mod folder;
 mod frames;
+mod lookup;
 mod node;
 mod open;
+mod place;
+mod projects;
 mod queue;
 mod readers;
 mod records_port;
 mod recover;
+mod resume;
+mod sessions;
 mod store;
 mod store_port;
 mod tasks;

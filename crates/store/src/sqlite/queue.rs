@@ -1,19 +1,44 @@
-//! The queue: only the head of a session is ever claimable, so a claim's cost does not depend on how many
-//! tasks wait behind others.
+//! The queue: only the head of a session is ever claimable, and heads are found by their agent, so a claim's
+//! cost depends neither on how many tasks wait behind others nor on how many wait for an agent without room.
 
-use std::path::PathBuf;
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+};
 
 use dispatch_core::{
     ids::{Epoch, NodeId, TaskId},
-    task::Claim,
+    ports::{ClaimRequest, WaitsFor},
+    task::{Claim, Name},
 };
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::{node, recover, tasks};
-use crate::{fault::Fault, fresh::now, rows::path_of};
+use super::{
+    lookup::{maybe_text, text},
+    node, recover, tasks,
+    writer::Write,
+};
+use crate::{
+    fault::{BadRow, Fault},
+    fresh::now,
+    rows::{Stage, path_of},
+};
 
 // Without the hints the planner may walk the whole table, past everything that ever ran.
-const OLDEST: &str = "SELECT num FROM task INDEXED BY task_ready WHERE state = 'ready' ORDER BY num LIMIT 1";
+/// The oldest claimable task of each agent. Each step skips to the next agent in the index.
+const HEADS: &str = "WITH RECURSIVE waiting(agent) AS (
+  SELECT (SELECT agent FROM task INDEXED BY task_ready
+          WHERE state = 'ready' AND attended_by IS NULL AND agent >= '' ORDER BY agent LIMIT 1)
+  UNION ALL
+  SELECT (SELECT agent FROM task INDEXED BY task_ready
+          WHERE state = 'ready' AND attended_by IS NULL AND agent > waiting.agent ORDER BY agent LIMIT 1)
+  FROM waiting WHERE waiting.agent IS NOT NULL)
+SELECT agent, (SELECT num FROM task INDEXED BY task_ready
+               WHERE state = 'ready' AND attended_by IS NULL AND agent = waiting.agent ORDER BY num LIMIT 1)
+FROM waiting WHERE agent IS NOT NULL";
+/// The oldest claimable task of one agent.
+const HEAD: &str = "SELECT num FROM task INDEXED BY task_ready
+WHERE state = 'ready' AND attended_by IS NULL AND agent = ?1 ORDER BY num LIMIT 1";
 const PROMOTE: &str = "UPDATE task SET state = 'ready'
 WHERE num = (SELECT num FROM task INDEXED BY task_queued
              WHERE session = ?1 AND state = 'queued' ORDER BY num LIMIT 1)
@@ -21,55 +46,204 @@ WHERE num = (SELECT num FROM task INDEXED BY task_queued
                   WHERE session = ?1 AND state IN ('ready', 'running'))";
 
 /// Makes the session's oldest waiting task claimable, unless one of its tasks is claimable or running.
-pub(super) fn promote(tx: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
-    tx.prepare_cached(PROMOTE)?.execute([session])?;
+pub(super) fn promote(tx: &Write<'_>, session: i64) -> rusqlite::Result<()> {
+    if tx.prepare_cached(PROMOTE)?.execute([session])? > 0 {
+        tx.ring();
+    }
     Ok(())
 }
 
-/// Claims up to `free` of the oldest claimable tasks, or just `only`.
-pub(super) fn claim(
-    tx: &Transaction<'_>,
-    node: NodeId,
+/// How the column says who is to do a task.
+pub(super) fn agent_column(agent: Option<&Name>) -> &str {
+    agent.map_or("", Name::as_str)
+}
+
+/// How much more a node can run.
+struct Room {
     free: usize,
-    only: Option<TaskId>,
-) -> Result<Vec<Claim>, Fault> {
-    let Some(node) = node::number(tx, node)? else { return Ok(vec![]) };
+    limits: HashMap<String, usize>,
+}
+
+impl Room {
+    fn new(request: &ClaimRequest) -> Self {
+        let mut limits = HashMap::new();
+        for (agent, limit) in &request.limits {
+            let left = limits.entry(agent_column(agent.as_ref()).to_owned()).or_insert(usize::MAX);
+            *left = (*left).min(*limit);
+        }
+        Self { free: request.free, limits }
+    }
+
+    fn is_there_for(&self, agent: &str) -> bool {
+        self.free > 0 && self.limits.get(agent) != Some(&0)
+    }
+
+    fn take(&mut self, agent: &str) {
+        self.free = self.free.saturating_sub(1);
+        if let Some(left) = self.limits.get_mut(agent) {
+            *left = left.saturating_sub(1);
+        }
+    }
+}
+
+/// A claimable task.
+struct Head {
+    agent: String,
+    task: i64,
+}
+
+/// Claims what the request leaves room for: first what the node was given and never heard of.
+pub(super) fn claim(tx: &Write<'_>, node: NodeId, request: &ClaimRequest) -> Result<Vec<Claim>, Fault> {
+    let Some(number) = node::number(tx, node)? else { return Ok(vec![]) };
+    let mut room = Room::new(request);
     let mut claims = Vec::new();
-    while claims.len() < free {
-        let Some(task) = next(tx, only)? else { break };
-        match tasks::task_at(tx, task)? {
-            Ok(_) => claims.push(hold(tx, task, node)?),
-            Err(bad) => recover::set_aside(tx, task, &bad)?,
+    for lost in unheard(tx, number, request)? {
+        if room.free == 0 {
+            break;
+        }
+        match tasks::task_at(tx, lost.task)? {
+            Ok(_) => {
+                claims.push(held(tx, lost.task)?);
+                room.take(&lost.agent);
+            }
+            Err(bad) => recover::set_aside(tx, lost.task, &bad)?,
+        }
+    }
+    let find = |tx: &Write<'_>| match request.only {
+        Some(only) => this_one(tx, only, node),
+        None => heads(tx),
+    };
+    let mut heads = find(tx)?;
+    while let Some(at) = oldest(&heads, &room) {
+        let Head { agent, task } = &heads[at];
+        match tasks::task_at(tx, *task)? {
+            Ok(_) => {
+                claims.push(hold(tx, *task, number)?);
+                room.take(agent);
+                match request.only {
+                    None => next_head(tx, &mut heads, at)?,
+                    Some(_) => break,
+                }
+            }
+            Err(bad) => {
+                recover::set_aside(tx, *task, &bad)?;
+                // The session's next task may be another agent's.
+                heads = find(tx)?;
+            }
         }
     }
     Ok(claims)
 }
 
-fn next(tx: &Transaction<'_>, only: Option<TaskId>) -> rusqlite::Result<Option<i64>> {
-    match only {
-        Some(id) => tx
-            .prepare_cached("SELECT num FROM task WHERE id = ?1 AND state = 'ready'")?
-            .query_row([id.to_string()], |row| row.get(0)),
-        None => tx.prepare_cached(OLDEST)?.query_row([], |row| row.get(0)),
+/// Tasks that the node holds and does not run: the answer to their claim was lost, so no prompt went out.
+fn unheard(tx: &Transaction<'_>, node: i64, request: &ClaimRequest) -> rusqlite::Result<Vec<Head>> {
+    let running: HashSet<String> = request.running.iter().map(TaskId::to_string).collect();
+    let only = request.only.map(|only| only.to_string());
+    let mut held = tx.prepare_cached(
+        "SELECT num, agent, id FROM task INDEXED BY task_running
+         WHERE state = 'running' AND node = ?1 AND NOT prompt_sent
+           AND CASE WHEN ?2 IS NULL THEN attended_by IS NULL ELSE id = ?2 END ORDER BY num",
+    )?;
+    let rows = held.query_map((node, only), |row| {
+        Ok((Head { task: row.get(0)?, agent: text(row, 1)? }, text(row, 2)?))
+    })?;
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    Ok(rows.into_iter().filter(|(_, id)| !running.contains(id)).map(|(head, _)| head).collect())
+}
+
+fn heads(tx: &Transaction<'_>) -> Result<Vec<Head>, Fault> {
+    let mut heads = tx.prepare_cached(HEADS)?;
+    let heads = heads.query_map([], |row| Ok(Head { agent: text(row, 0)?, task: row.get(1)? }))?;
+    Ok(heads.collect::<Result<_, _>>()?)
+}
+
+fn this_one(tx: &Transaction<'_>, only: TaskId, node: NodeId) -> Result<Vec<Head>, Fault> {
+    let mut found = tx.prepare_cached(
+        "SELECT agent, num FROM task
+         WHERE id = ?1 AND state = 'ready' AND coalesce(attended_by, ?2) = ?2",
+    )?;
+    let found = found.query_map([only.to_string(), node.to_string()], |row| {
+        Ok(Head { agent: text(row, 0)?, task: row.get(1)? })
+    })?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// The oldest head that there is room for.
+fn oldest(heads: &[Head], room: &Room) -> Option<usize> {
+    let possible = heads.iter().enumerate().filter(|(_, head)| room.is_there_for(&head.agent));
+    possible.min_by_key(|(_, head)| head.task).map(|(at, _)| at)
+}
+
+/// Puts the agent's next task in the place of the one that was taken.
+fn next_head(tx: &Transaction<'_>, heads: &mut Vec<Head>, at: usize) -> rusqlite::Result<()> {
+    let next = tx.prepare_cached(HEAD)?.query_row([&heads[at].agent], |row| row.get(0)).optional()?;
+    match next {
+        Some(task) => heads[at].task = task,
+        None => drop(heads.swap_remove(at)),
     }
-    .optional()
+    Ok(())
 }
 
 fn hold(tx: &Transaction<'_>, task: i64, node: i64) -> Result<Claim, Fault> {
-    let epoch = tx
+    let epoch: i64 = tx
         .prepare_cached("UPDATE epoch SET last = last + 1 RETURNING last")?
         .query_row([], |row| row.get(0))?;
     tx.prepare_cached(
         "UPDATE task SET state = 'running', node = ?2, epoch = ?3, attempt = attempt + 1, prompt_sent = 0,
-           started_at = ?4, first_seq = (SELECT last_seq + 1 FROM session WHERE num = task.session)
+           started_at = ?4, first_seq = (SELECT last_seq + 1 FROM session WHERE num = task.session),
+           answered = NULL, answered_first = NULL, answered_last = NULL
          WHERE num = ?1",
     )?
     .execute((task, node, epoch, now().0))?;
-    let path: Option<Vec<u8>> = tx
-        .prepare_cached("SELECT p.path FROM task t JOIN project p ON p.num = t.project WHERE t.num = ?1")?
-        .query_row([task], |row| row.get(0))?;
+    held(tx, task)
+}
+
+/// The claim of a running task.
+fn held(tx: &Transaction<'_>, num: i64) -> Result<Claim, Fault> {
+    let (path, epoch, resume): (Option<Vec<u8>>, i64, Option<String>) = tx
+        .prepare_cached(
+            "SELECT p.path, t.epoch, a.id FROM task t JOIN project p ON p.num = t.project
+               LEFT JOIN agent_session a ON a.task = t.num AND t.resumed AND a.route IS t.route
+             WHERE t.num = ?1",
+        )?
+        .query_row([num], |row| Ok((row.get(0)?, row.get(1)?, maybe_text(row, 2)?)))?;
     let project_path: Option<PathBuf> = path.map(path_of);
-    Ok(Claim { task: tasks::task_at(tx, task)??, epoch: Epoch(epoch), project_path })
+    Ok(Claim { task: tasks::task_at(tx, num)??, epoch: Epoch(epoch), project_path, resume })
+}
+
+/// What a task waits for.
+pub(super) fn waits_for(tx: &Transaction<'_>, id: TaskId) -> Result<WaitsFor, Fault> {
+    let found = tx
+        .prepare_cached("SELECT num, session, state, attended_by IS NOT NULL FROM task WHERE id = ?1")?
+        .query_row([id.to_string()], |row| Ok((row.get(0)?, row.get(1)?, text(row, 2)?, row.get(3)?)))
+        .optional()?;
+    let (num, session, stage, attended): (i64, i64, String, bool) =
+        found.ok_or(Fault::NotFound { what: "task", id: id.to_string() })?;
+    let bad = |column, why: String| BadRow { table: "task", row: num, column, why };
+    match stage.parse().map_err(|why: dispatch_core::task::UnknownWord| bad("state", why.to_string()))? {
+        Stage::Running | Stage::Ended(_) => return Ok(WaitsFor::Nothing),
+        Stage::Ready => {}
+        Stage::Queued => {
+            let head: Option<String> = tx
+                .prepare_cached(
+                    "SELECT id FROM task INDEXED BY task_one
+                     WHERE session = ?1 AND state IN ('ready', 'running')",
+                )?
+                .query_row([session], |row| text(row, 0))
+                .optional()?;
+            let queued: i64 = tx
+                .prepare_cached(
+                    "SELECT count(*) FROM task INDEXED BY task_queued
+                     WHERE session = ?1 AND state = 'queued' AND num < ?2",
+                )?
+                .query_row([session, num], |row| row.get(0))?;
+            if let Some(head) = head {
+                let head = head.parse().map_err(|e: dispatch_core::ids::BadId| bad("id", e.to_string()))?;
+                return Ok(WaitsFor::Behind { head, ahead: queued.unsigned_abs() + 1 });
+            }
+        }
+    }
+    Ok(if attended { WaitsFor::ItsProcess } else { WaitsFor::Slot })
 }
 
 #[cfg(test)]
@@ -85,21 +259,31 @@ mod tests {
         connection
     }
 
+    fn plan(sql: &str) -> String {
+        let connection = empty();
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let nothing = vec![rusqlite::types::Null; plan.parameter_count()];
+        let lines =
+            plan.query_map(rusqlite::params_from_iter(nothing), |row| row.get::<_, String>(3)).unwrap();
+        lines.collect::<Result<Vec<_>, _>>().unwrap().join("\n")
+    }
+
     #[test]
     fn a_claim_and_a_promotion_read_one_entry_of_an_index() {
-        for (sql, index) in [(OLDEST, "task_ready"), (PROMOTE, "task_queued (session=?)")] {
-            let connection = empty();
-            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-            let nothing = vec![rusqlite::types::Null; plan.parameter_count()];
-            let lines = plan
-                .query_map(rusqlite::params_from_iter(nothing), |row| row.get::<_, String>(3))
-                .unwrap()
-                .collect::<Result<Vec<_>, _>>()
-                .unwrap()
-                .join("\n");
+        for (sql, index) in [(HEAD, "task_ready (agent=?)"), (PROMOTE, "task_queued (session=?)")] {
+            let lines = plan(sql);
             assert!(lines.contains(index), "{lines}");
-            assert!(!lines.contains("TEMP B-TREE") && !lines.contains("SCAN task\n"), "{lines}");
+            assert!(!lines.contains("TEMP B-TREE") && !lines.contains("SCAN task"), "{lines}");
         }
+    }
+
+    #[test]
+    fn the_heads_of_all_agents_are_found_by_skipping_through_an_index() {
+        let lines = plan(HEADS);
+        for wanted in ["task_ready (agent>?)", "task_ready (agent=?)"] {
+            assert!(lines.contains(wanted), "{lines}");
+        }
+        assert!(!lines.contains("TEMP B-TREE") && !lines.contains("SCAN task"), "{lines}");
     }
 
     #[test]

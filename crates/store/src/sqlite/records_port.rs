@@ -10,15 +10,20 @@ use dispatch_core::{
     frame::Frame,
     ids::{ChangeId, ChatId, CheckpointId, ProjectId, Seq, SessionId, TaskId},
     ports::{
-        ChangeFilter, Decision, NewChange, NewCheckpoint, NewProject, Records, RecordsError, SessionView,
-        TaskFilter, Totals,
+        ChangeFilter, Decision, NewChange, NewCheckpoint, NewProject, NodeView, Records, RecordsError,
+        SessionFilter, SessionView, TaskFilter, Totals, WaitsFor,
     },
     task::{NewTask, Project, Task},
 };
-use rusqlite::{OptionalExtension, Transaction};
+use rusqlite::Transaction;
 
-use super::{SqliteStore, changes, conversations, frames, tasks, writer::Durable};
-use crate::fault::Fault;
+use super::{
+    SqliteStore, changes, conversations, frames,
+    lookup::{id_by_prefix, number, text},
+    node, projects, queue, resume, sessions, tasks,
+    writer::{Durable, Write},
+};
+use crate::{fault::Fault, rows::or_left_out};
 
 impl SqliteStore {
     async fn read<T: Send + 'static>(
@@ -33,7 +38,7 @@ impl SqliteStore {
     async fn act<T: Send + 'static>(
         &self,
         doing: &'static str,
-        job: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+        job: impl FnOnce(&Write<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, RecordsError> {
         self.writer.write(Durable::Now, job).await.map_err(|fault| fault.into_records(doing))
     }
@@ -42,24 +47,25 @@ impl SqliteStore {
 #[async_trait]
 impl Records for SqliteStore {
     async fn ensure_project(&self, new: NewProject) -> Result<Project, RecordsError> {
-        self.act("recording a project", move |tx| tasks::ensure_project(tx, &new)).await
+        self.act("recording a project", move |tx| projects::ensure_project(tx, &new)).await
     }
 
     async fn project(&self, id: ProjectId) -> Result<Project, RecordsError> {
-        self.read("reading a project", move |tx| tasks::project(tx, id)).await
+        self.read("reading a project", move |tx| projects::project(tx, id)).await
     }
 
     async fn projects(&self) -> Result<Vec<Project>, RecordsError> {
-        self.read("listing projects", tasks::projects).await
+        self.read("listing projects", projects::projects).await
     }
 
     async fn project_at(&self, path: &Path) -> Result<Option<Project>, RecordsError> {
         let path = path.to_owned();
-        self.read("reading a project", move |tx| tasks::project_at(tx, &path)).await
+        self.read("reading a project", move |tx| projects::project_at(tx, &path)).await
     }
 
     async fn create_task(&self, new: NewTask) -> Result<Task, RecordsError> {
-        self.act("recording a task", move |tx| tasks::create(tx, &new)).await
+        let nodes = self.nodes.clone();
+        self.act("recording a task", move |tx| tasks::create(tx, &nodes.folder, &new)).await
     }
 
     async fn task(&self, id: TaskId) -> Result<Task, RecordsError> {
@@ -68,8 +74,7 @@ impl Records for SqliteStore {
 
     async fn find_task(&self, prefix: &str) -> Result<Task, RecordsError> {
         let prefix = prefix.to_owned();
-        self.read("reading a task", move |tx| tasks::task(tx, tasks::id_by_prefix(tx, "task", &prefix)?))
-            .await
+        self.read("reading a task", move |tx| tasks::task(tx, id_by_prefix(tx, "task", &prefix)?)).await
     }
 
     async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<Task>, RecordsError> {
@@ -77,8 +82,38 @@ impl Records for SqliteStore {
         self.read("listing tasks", move |tx| tasks::tasks(tx, &filter)).await
     }
 
+    async fn waits_for(&self, task: TaskId) -> Result<WaitsFor, RecordsError> {
+        self.read("reading the queue", move |tx| queue::waits_for(tx, task)).await
+    }
+
+    async fn resume_task(&self, task: TaskId) -> Result<Task, RecordsError> {
+        self.act("resuming a task", move |tx| resume::resume(tx, task)).await
+    }
+
     async fn session(&self, id: SessionId) -> Result<SessionView, RecordsError> {
-        self.read("reading a session", move |tx| tasks::session(tx, id)).await
+        self.read("reading a session", move |tx| sessions::session(tx, id)).await
+    }
+
+    async fn find_session(&self, prefix: &str) -> Result<SessionView, RecordsError> {
+        let prefix = prefix.to_owned();
+        let find = move |tx: &Transaction<'_>| sessions::session(tx, id_by_prefix(tx, "session", &prefix)?);
+        self.read("reading a session", find).await
+    }
+
+    async fn sessions(&self, filter: &SessionFilter) -> Result<Vec<SessionView>, RecordsError> {
+        let filter = filter.clone();
+        self.read("listing sessions", move |tx| sessions::sessions(tx, &filter)).await
+    }
+
+    async fn close_session(&self, session: SessionId) -> Result<SessionView, RecordsError> {
+        self.act("closing a session", move |tx| sessions::close(tx, session)).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeView>, RecordsError> {
+        let nodes = self.nodes.clone();
+        let live = move |tx: &Transaction<'_>| node::live(tx, &nodes.folder);
+        let live = self.read("listing nodes", live).await?;
+        Ok(live.into_iter().filter_map(|row| or_left_out(row.read())).collect())
     }
 
     async fn messages(&self, chat: ChatId) -> Result<Vec<Message>, RecordsError> {
@@ -91,8 +126,7 @@ impl Records for SqliteStore {
 
     async fn find_change(&self, prefix: &str) -> Result<Change, RecordsError> {
         let prefix = prefix.to_owned();
-        let find =
-            move |tx: &Transaction<'_>| changes::change(tx, tasks::id_by_prefix(tx, "change", &prefix)?);
+        let find = move |tx: &Transaction<'_>| changes::change(tx, id_by_prefix(tx, "change", &prefix)?);
         self.read("reading a change", find).await
     }
 
@@ -111,12 +145,7 @@ impl Records for SqliteStore {
 
     async fn add_checkpoint(&self, task: TaskId, new: NewCheckpoint) -> Result<Checkpoint, RecordsError> {
         self.act("recording a checkpoint", move |tx| {
-            let id = task.to_string();
-            let task = tx
-                .prepare_cached("SELECT num FROM task WHERE id = ?1")?
-                .query_row([&id], |row| row.get(0))
-                .optional()?
-                .ok_or(Fault::NotFound { what: "task", id })?;
+            let task = number(tx, "task", &task.to_string())?;
             let id = conversations::add_checkpoint(tx, task, &new)?;
             conversations::checkpoint(tx, id)
         })
@@ -130,7 +159,7 @@ impl Records for SqliteStore {
     async fn find_checkpoint(&self, prefix: &str) -> Result<Checkpoint, RecordsError> {
         let prefix = prefix.to_owned();
         let find = move |tx: &Transaction<'_>| {
-            conversations::checkpoint(tx, tasks::id_by_prefix(tx, "checkpoint", &prefix)?)
+            conversations::checkpoint(tx, id_by_prefix(tx, "checkpoint", &prefix)?)
         };
         self.read("reading a checkpoint", find).await
     }
@@ -145,7 +174,7 @@ impl Records for SqliteStore {
 }
 
 fn totals(tx: &Transaction<'_>, project: ProjectId) -> Result<Totals, Fault> {
-    tasks::project(tx, project)?;
+    projects::project(tx, project)?;
     let id = project.to_string();
     // `total()` is a float sum, which no agent's figures can overflow.
     let (tasks, input, output): (i64, f64, f64) = tx
@@ -160,7 +189,7 @@ fn totals(tx: &Transaction<'_>, project: ProjectId) -> Result<Totals, Fault> {
          WHERE t.project = (SELECT num FROM project WHERE id = ?1) AND r.cost IS NOT NULL
          GROUP BY r.currency ORDER BY r.currency",
     )?;
-    let costs = costs.query_map([&id], |row| Ok(Cost { amount: row.get(0)?, currency: row.get(1)? }))?;
+    let costs = costs.query_map([&id], |row| Ok(Cost { amount: row.get(0)?, currency: text(row, 1)? }))?;
     Ok(Totals {
         tasks: tasks.unsigned_abs(),
         input_tokens: input as u64,

@@ -11,7 +11,12 @@ use dispatch_core::{
 };
 use rusqlite::{OptionalExtension, Row, Transaction};
 
-use super::{frames, node, turns};
+use super::{
+    aside, frames,
+    lookup::{maybe_text, text},
+    node, tasks, turns,
+    writer::Write,
+};
 use crate::{
     end::End,
     fault::{BadRow, Fault},
@@ -26,6 +31,7 @@ struct Left {
     stage: String,
     stopped: Option<String>,
     prompt_sent: bool,
+    attended: bool,
     first_seq: i64,
     agent: Option<Name>,
     model: Option<Name>,
@@ -34,7 +40,7 @@ struct Left {
 }
 
 const LEFT: &str = "SELECT t.num, t.session, t.id, s.id, c.id, t.state, t.stopped, t.prompt_sent,
-  coalesce(t.first_seq, 0), i.options, t.route, m.id
+  coalesce(t.first_seq, 0), t.agent, i.options, t.route, m.id, t.attended_by IS NOT NULL
 FROM task t LEFT JOIN session s ON s.num = t.session LEFT JOIN chat c ON c.num = t.chat
   LEFT JOIN task_input i ON i.task = t.num
   LEFT JOIN message m ON m.num = t.assistant_message AND m.state = 'streaming'";
@@ -44,10 +50,10 @@ fn left(row: &Row<'_>) -> rusqlite::Result<Left> {
     fn parsed<T: std::str::FromStr>(text: Option<String>) -> Option<T> {
         text.and_then(|text| text.parse().ok())
     }
-    let id = parsed(row.get(2)?);
-    let options: Option<String> = row.get(9)?;
+    let id = parsed(maybe_text(row, 2)?);
+    let options: Option<String> = maybe_text(row, 10)?;
     let options: TurnOptions = options.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
-    let session_id = parsed(row.get(3)?);
+    let session_id = parsed(maybe_text(row, 3)?);
     Ok(Left {
         id,
         source: frames::Source {
@@ -55,21 +61,22 @@ fn left(row: &Row<'_>) -> rusqlite::Result<Left> {
             task: row.get(0)?,
             // Only shown in frames that nobody is handed here.
             session_id: session_id.unwrap_or_else(|| dispatch_core::ids::SessionId::from_random([0; 16])),
-            about: About { chat_id: parsed(row.get(4)?), message_id: None, task_id: id },
+            about: About { chat_id: parsed(maybe_text(row, 4)?), message_id: None, task_id: id },
         },
-        stage: row.get(5)?,
-        stopped: row.get(6)?,
+        stage: text(row, 5)?,
+        stopped: maybe_text(row, 6)?,
         prompt_sent: row.get(7)?,
+        attended: row.get(13)?,
         first_seq: row.get(8)?,
-        agent: options.agent,
+        agent: Name::new(&text(row, 9)?),
         model: options.model,
-        route: parsed(row.get(10)?),
-        message: parsed(row.get(11)?),
+        route: parsed(maybe_text(row, 11)?),
+        message: parsed(maybe_text(row, 12)?),
     })
 }
 
 impl Left {
-    fn end(&self, tx: &Transaction<'_>, because: Because) -> Result<(), Fault> {
+    fn end(&self, tx: &Write<'_>, because: Because) -> Result<(), Fault> {
         let streamed = frames::of_turn(tx, self.source.session, self.first_seq, self.source.task)?;
         let mut settlement = end_of(
             &Orphan {
@@ -86,7 +93,7 @@ impl Left {
             settlement.frames.retain(|frame| !matches!(frame, FrameBody::AgentStatus { .. }));
         }
         turns::write_end(tx, &self.source, End::try_from(&settlement)?)?;
-        Ok(())
+        aside::make_readable(tx, self.source.task)
     }
 
     fn agent(&self) -> &str {
@@ -94,8 +101,13 @@ impl Left {
     }
 }
 
-/// Settles the turns of dead nodes (SPEC D6).
-pub(super) fn recover(tx: &Transaction<'_>, nodes: &Path) -> Result<Vec<Recovered>, Fault> {
+fn left_at(tx: &Transaction<'_>, task: i64) -> Result<Left, Fault> {
+    let sql = format!("{LEFT} WHERE t.num = ?1");
+    Ok(tx.prepare_cached(&sql)?.query_row([task], left)?)
+}
+
+/// Settles what dead nodes left, and rows that cannot be understood (SPEC D6).
+pub(super) fn recover(tx: &Write<'_>, nodes: &Path) -> Result<Vec<Recovered>, Fault> {
     let mut recovered = Vec::new();
     for node in node::dead(tx, nodes)? {
         for turn in running(tx, node)? {
@@ -104,7 +116,25 @@ pub(super) fn recover(tx: &Transaction<'_>, nodes: &Path) -> Result<Vec<Recovere
         }
         tx.prepare_cached("DELETE FROM node WHERE num = ?1")?.execute([node])?;
     }
+    for node in attending(tx)? {
+        if !is_live(tx, nodes, &node)? {
+            let abandoned = abandon(tx, &node)?.into_iter();
+            recovered.extend(abandoned.map(|task| Recovered { task, became: RecoveredAs::Cancelled }));
+        }
+    }
+    for task in aside::unknown(tx)? {
+        if let Err(bad) = tasks::task_at(tx, task)? {
+            set_aside(tx, task, &bad)?;
+        }
+    }
     Ok(recovered)
+}
+
+fn is_live(tx: &Transaction<'_>, nodes: &Path, id: &str) -> Result<bool, Fault> {
+    match id.parse() {
+        Ok(node) => node::is_live(tx, nodes, node),
+        Err(_) => Ok(false),
+    }
 }
 
 fn running(tx: &Transaction<'_>, node: i64) -> rusqlite::Result<Vec<Left>> {
@@ -112,7 +142,7 @@ fn running(tx: &Transaction<'_>, node: i64) -> rusqlite::Result<Vec<Left>> {
     tx.prepare_cached(&sql)?.query_map([node], left)?.collect()
 }
 
-fn recover_turn(tx: &Transaction<'_>, turn: &Left) -> Result<RecoveredAs, Fault> {
+fn recover_turn(tx: &Write<'_>, turn: &Left) -> Result<RecoveredAs, Fault> {
     if turn.stopped.is_some() {
         turn.end(tx, Because::Stopped)?;
         return Ok(RecoveredAs::Cancelled);
@@ -120,6 +150,10 @@ fn recover_turn(tx: &Transaction<'_>, turn: &Left) -> Result<RecoveredAs, Fault>
     if turn.prompt_sent {
         turn.end(tx, Because::NodeLost)?;
         return Ok(RecoveredAs::Interrupted);
+    }
+    if turn.attended {
+        turn.end(tx, Because::Abandoned)?;
+        return Ok(RecoveredAs::Cancelled);
     }
     turns::put_back(tx, turn.source.task)?;
     let mut frames = vec![FrameBody::TaskState { state: TaskState::Pending, reason: None }];
@@ -135,33 +169,65 @@ fn recover_turn(tx: &Transaction<'_>, turn: &Left) -> Result<RecoveredAs, Fault>
     Ok(RecoveredAs::Pending)
 }
 
-/// Ends a claimable task whose row cannot be understood, so that the queue moves on (SAFETY A39).
-pub(super) fn set_aside(tx: &Transaction<'_>, task: i64, bad: &BadRow) -> Result<(), Fault> {
+/// The nodes that tasks wait for.
+fn attending(tx: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
+    let mut nodes = tx.prepare_cached(
+        "SELECT DISTINCT attended_by FROM task INDEXED BY task_attended
+         WHERE attended_by IS NOT NULL AND state IN ('queued', 'ready')",
+    )?;
+    nodes.query_map([], |row| text(row, 0))?.collect()
+}
+
+/// Cancels what waits for one node that is gone.
+pub(super) fn abandon(tx: &Write<'_>, node: &str) -> Result<Vec<TaskId>, Fault> {
+    let mut waiting = tx.prepare_cached(
+        "SELECT num FROM task INDEXED BY task_attended
+         WHERE attended_by = ?1 AND state IN ('queued', 'ready') ORDER BY num",
+    )?;
+    let waiting = waiting.query_map([node], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    let mut cancelled = Vec::new();
+    for task in waiting {
+        let task = left_at(tx, task)?;
+        task.end(tx, Because::Abandoned)?;
+        cancelled.extend(task.id);
+    }
+    Ok(cancelled)
+}
+
+/// Ends a task whose row cannot be understood, so that the queue moves on (SAFETY A39).
+pub(super) fn set_aside(tx: &Write<'_>, task: i64, bad: &BadRow) -> Result<(), Fault> {
     tracing::warn!(task, "set aside: {bad}");
-    let sql = format!("{LEFT} WHERE t.num = ?1");
-    let broken = tx.prepare_cached(&sql)?.query_row([task], left)?;
-    broken.end(tx, Because::BadRow(bad.to_string()))
+    left_at(tx, task)?.end(tx, Because::BadRow(bad.to_string()))
 }
 
 /// Accepts a Stop (SPEC S1, S2).
-pub(super) fn request_stop(tx: &Transaction<'_>, id: TaskId) -> Result<StopAnswer, Fault> {
-    let sql = format!("{LEFT} WHERE t.id = ?1");
-    let Some(task) = tx.prepare_cached(&sql)?.query_row([id.to_string()], left).optional()? else {
-        return Ok(StopAnswer::NotFound);
+pub(super) fn request_stop(tx: &Write<'_>, id: TaskId) -> Result<StopAnswer, Fault> {
+    let num = tx
+        .prepare_cached("SELECT num FROM task WHERE id = ?1")?
+        .query_row([id.to_string()], |row| row.get(0))
+        .optional()?;
+    num.map_or(Ok(StopAnswer::NotFound), |num| stop(tx, num))
+}
+
+/// Stops a task by its row.
+pub(super) fn stop(tx: &Write<'_>, num: i64) -> Result<StopAnswer, Fault> {
+    let task = left_at(tx, num)?;
+    let stage = match task.stage.parse::<Stage>() {
+        Ok(stage) => stage,
+        Err(why) => {
+            let bad = BadRow { table: "task", row: num, column: "state", why: why.to_string() };
+            set_aside(tx, num, &bad)?;
+            Stage::Ended(TaskState::Failed)
+        }
     };
-    let bad = |why: dispatch_core::task::UnknownWord| BadRow {
-        table: "task",
-        row: task.source.task,
-        column: "state",
-        why: why.to_string(),
-    };
-    match task.stage.parse::<Stage>().map_err(bad)? {
+    match stage {
         Stage::Running => {
-            mark(tx, &task, "running")?;
+            mark(tx, num, "running")?;
+            tx.ring();
             Ok(StopAnswer::Stopping)
         }
         Stage::Queued | Stage::Ready => {
-            mark(tx, &task, "waiting")?;
+            mark(tx, num, "waiting")?;
             task.end(tx, Because::Stopped)?;
             Ok(StopAnswer::Cancelled)
         }
@@ -171,7 +237,7 @@ pub(super) fn request_stop(tx: &Transaction<'_>, id: TaskId) -> Result<StopAnswe
     }
 }
 
-fn mark(tx: &Transaction<'_>, task: &Left, found: &str) -> rusqlite::Result<()> {
-    tx.prepare_cached("UPDATE task SET stopped = ?2 WHERE num = ?1")?.execute((task.source.task, found))?;
+fn mark(tx: &Transaction<'_>, task: i64, found: &str) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE task SET stopped = ?2 WHERE num = ?1")?.execute((task, found))?;
     Ok(())
 }

@@ -5,15 +5,21 @@ use dispatch_core::{
     frame::{Frame, FrameBody},
     ids::{Epoch, MessageId, TaskId},
     ports::{
-        Appended, Lease, NewCheckpoint, NodeInfo, Recovered, Settlement, StopAnswer, Store, StoreError,
-        WriteAnswer,
+        Appended, ClaimRequest, Lease, NewCheckpoint, NodeInfo, Recovered, Settlement, StopAnswer, Store,
+        StoreError, Wakeups, WriteAnswer,
     },
     routing::Route,
-    task::{Claim, Name, TurnKey, TurnOptions},
+    task::{Claim, Name, TurnKey},
 };
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::{SqliteStore, conversations, frames, node, queue, recover, turns, turns::Turn, writer::Durable};
+use super::{
+    SqliteStore, conversations, frames,
+    lookup::text,
+    node, queue, recover, turns,
+    turns::Turn,
+    writer::{Durable, Write},
+};
 use crate::{
     end::{End, encode},
     fault::Fault,
@@ -24,7 +30,7 @@ impl SqliteStore {
         &self,
         doing: &'static str,
         durable: Durable,
-        job: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+        job: impl FnOnce(&Write<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.writer.write(durable, job).await.map_err(|fault| fault.into_store(doing))
     }
@@ -49,10 +55,8 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn join(&self, node: &NodeInfo) -> Result<Lease, StoreError> {
-        let (folder, info) = (self.nodes.clone(), node.clone());
-        let join = move |tx: &Transaction<'_>| node::join(tx, &folder, &info);
-        let lock = self.write("joining", Durable::Soon, join).await?;
-        self.locks().insert(node.id, lock);
+        let (nodes, info) = (self.nodes.clone(), node.clone());
+        self.write("joining", Durable::Soon, move |tx| node::join(tx, &nodes, &info)).await?;
         Ok(Lease { node: node.id, ttl: None })
     }
 
@@ -64,7 +68,7 @@ impl Store for SqliteStore {
                 "SELECT id FROM task INDEXED BY task_running
                  WHERE state = 'running' AND node = ?1 AND stopped IS NOT NULL ORDER BY num",
             )?;
-            let ids = stopped.query_map([node], |row| row.get::<_, String>(0))?;
+            let ids = stopped.query_map([node], |row| text(row, 0))?;
             let ids = ids.collect::<Result<Vec<_>, _>>()?;
             Ok(Some(ids.iter().filter_map(|id| id.parse().ok()).collect()))
         });
@@ -72,27 +76,25 @@ impl Store for SqliteStore {
     }
 
     async fn leave(&self, lease: &Lease) -> Result<(), StoreError> {
-        let node = lease.node;
-        let lock = self.locks().remove(&node);
-        self.write("leaving", Durable::Soon, move |tx| Ok(node::leave(tx, node, lock)?)).await
+        let (nodes, node) = (self.nodes.clone(), lease.node);
+        self.write("leaving", Durable::Soon, move |tx| node::leave(tx, &nodes, node)).await
     }
 
     async fn recover(&self) -> Result<Vec<Recovered>, StoreError> {
         let nodes = self.nodes.clone();
-        self.write("recovering", Durable::Now, move |tx| recover::recover(tx, &nodes)).await
+        self.write("recovering", Durable::Now, move |tx| recover::recover(tx, &nodes.folder)).await
     }
 
-    async fn claim(
-        &self,
-        lease: &Lease,
-        free: usize,
-        only: Option<TaskId>,
-    ) -> Result<Vec<Claim>, StoreError> {
-        let node = lease.node;
-        if !self.locks().contains_key(&node) {
+    async fn claim(&self, lease: &Lease, request: &ClaimRequest) -> Result<Vec<Claim>, StoreError> {
+        let (node, request) = (lease.node, request.clone());
+        if !self.nodes.held().contains_key(&node) {
             return Ok(vec![]);
         }
-        self.write("claiming", Durable::Soon, move |tx| queue::claim(tx, node, free, only)).await
+        self.write("claiming", Durable::Soon, move |tx| queue::claim(tx, node, &request)).await
+    }
+
+    fn wakeups(&self) -> Box<dyn Wakeups> {
+        Box::new(self.bell.listen())
     }
 
     async fn record_route(&self, turn: &TurnKey, route: Route) -> Result<WriteAnswer, StoreError> {
@@ -141,8 +143,7 @@ impl Store for SqliteStore {
     ) -> Result<WriteAnswer, StoreError> {
         let (id, worktree) = (id.to_owned(), worktree.to_owned());
         self.write_turn("recording the agent's session", turn, move |tx, turn| {
-            let agent = agent_of(tx, turn.task)?;
-            conversations::record_agent_session(tx, turn.task, &agent, &id, &worktree)
+            conversations::record_agent_session(tx, turn.task, &id, &worktree)
         })
         .await
     }
@@ -155,14 +156,15 @@ impl Store for SqliteStore {
     async fn append(
         &self,
         turn: &TurnKey,
+        batch: u64,
         message: Option<MessageId>,
         frames: &[FrameBody],
     ) -> Result<Option<Appended>, StoreError> {
         const DOING: &str = "appending frames";
         let (key, bodies) = (*turn, encode(frames).map_err(|fault| fault.into_store(DOING))?);
         self.write(DOING, Durable::Soon, move |tx| {
-            let Some(turn) = Turn::of(tx, &key)? else { return Ok(None) };
-            frames::append(tx, &turn.source(&key), message, &bodies).map(Some)
+            let source = || Ok(Turn::of(tx, &key)?.map(|turn| turn.source(&key)));
+            frames::append_batch(tx, &key, batch, message, &bodies, source)
         })
         .await
     }
@@ -200,13 +202,4 @@ impl Store for SqliteStore {
         });
         epoch.await.map_err(|fault| fault.into_store("reading a task"))
     }
-}
-
-/// The name that a task's agent goes by.
-fn agent_of(tx: &Transaction<'_>, task: i64) -> Result<String, Fault> {
-    let options: String = tx
-        .prepare_cached("SELECT options FROM task_input WHERE task = ?1")?
-        .query_row([task], |row| row.get(0))?;
-    let options: TurnOptions = serde_json::from_str(&options)?;
-    Ok(options.agent.map_or_else(|| "native".to_owned(), |agent| agent.to_string()))
 }

@@ -1,14 +1,15 @@
 //! What a turn writes. Nothing here changes a row unless the task runs under the epoch that is given.
 
 use dispatch_core::{
+    agent::{Cost, Usage},
     frame::{About, Frame, FrameBody},
-    ids::MessageId,
+    ids::{MessageId, Seq},
     ports::{ChangeVerdict, WriteAnswer},
     task::{TaskState, TurnKey},
 };
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::{changes, conversations, frames, queue};
+use super::{changes, conversations, frames, lookup::maybe_text, queue, writer::Write};
 use crate::{end::End, fault::Fault, fresh::now, rows::Stage};
 
 /// A running task whose epoch is the writer's own.
@@ -35,7 +36,7 @@ impl Turn {
                     session: row.get(1)?,
                     stopped: row.get(2)?,
                     prompt_sent: row.get(3)?,
-                    message: row.get::<_, Option<String>>(4)?.and_then(|id| id.parse().ok()),
+                    message: maybe_text(row, 4)?.and_then(|id| id.parse().ok()),
                 })
             })
             .optional()?;
@@ -70,25 +71,64 @@ pub(super) fn record_prompt_sent(tx: &Transaction<'_>, key: &TurnKey) -> Result<
     Ok(WriteAnswer::Done)
 }
 
-pub(super) fn settle(
-    tx: &Transaction<'_>,
-    key: &TurnKey,
-    end: End,
-) -> Result<(WriteAnswer, Vec<Frame>), Fault> {
-    let Some(turn) = Turn::of(tx, key)? else { return Ok((WriteAnswer::Fenced, vec![])) };
+/// How a claim ended by its own word.
+#[derive(Clone, Copy)]
+enum Answered {
+    Settled,
+    Requeued,
+}
+
+impl Answered {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Settled => "settled",
+            Self::Requeued => "requeued",
+        }
+    }
+
+    /// Remembers what was answered, until the task is claimed again.
+    fn remember(self, tx: &Transaction<'_>, task: i64, frames: &[Frame]) -> rusqlite::Result<()> {
+        let seq = |frame: Option<&Frame>| frame.map(|frame| frame.seq.0);
+        tx.prepare_cached(
+            "UPDATE task SET answered = ?2, answered_first = ?3, answered_last = ?4 WHERE num = ?1",
+        )?
+        .execute((task, self.as_str(), seq(frames.first()), seq(frames.last())))?;
+        Ok(())
+    }
+
+    /// The answer to a call that is made again because its answer was lost; to others, that they are late.
+    fn again(self, tx: &Transaction<'_>, key: &TurnKey) -> Result<(WriteAnswer, Vec<Frame>), Fault> {
+        let frames: Option<(Option<i64>, Option<i64>)> = tx
+            .prepare_cached(
+                "SELECT answered_first, answered_last FROM task WHERE id = ?1 AND epoch = ?2 AND answered = ?3",
+            )?
+            .query_row((key.task.to_string(), key.epoch.0, self.as_str()), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        Ok(match frames {
+            None => (WriteAnswer::Fenced, vec![]),
+            Some((Some(first), Some(last))) => {
+                let count = usize::try_from(last - first + 1).unwrap_or_default();
+                (WriteAnswer::Done, frames::after(tx, key.session, Seq(first - 1), count)?)
+            }
+            Some(_) => (WriteAnswer::Done, vec![]),
+        })
+    }
+}
+
+pub(super) fn settle(tx: &Write<'_>, key: &TurnKey, end: End) -> Result<(WriteAnswer, Vec<Frame>), Fault> {
+    let Some(turn) = Turn::of(tx, key)? else { return Answered::Settled.again(tx, key) };
     if turn.stopped && end.state != TaskState::Cancelled {
         return Ok((WriteAnswer::StopFirst, vec![]));
     }
     let frames = write_end(tx, &turn.source(key), end)?;
+    Answered::Settled.remember(tx, turn.task, &frames)?;
     Ok((WriteAnswer::Done, frames))
 }
 
 /// Writes a task's end and lets the session's next task go on.
-pub(super) fn write_end(
-    tx: &Transaction<'_>,
-    source: &frames::Source,
-    end: End,
-) -> Result<Vec<Frame>, Fault> {
+pub(super) fn write_end(tx: &Write<'_>, source: &frames::Source, end: End) -> Result<Vec<Frame>, Fault> {
     let End { state, reason, summary, cost, message, change, mut frames } = end;
     let usage = message.as_ref().map(|message| message.usage.clone()).unwrap_or_default();
     let message_id = message.as_ref().map(|message| message.id);
@@ -113,22 +153,45 @@ pub(super) fn write_end(
     }
     tx.prepare_cached("UPDATE task SET state = ?2, reason = ?3, finished_at = ?4 WHERE num = ?1")?
         .execute((source.task, Stage::Ended(state).as_str(), reason.as_str(), now().0))?;
+    record_result(tx, source.task, summary, &usage, cost)?;
+    let frames = frames::append_and_show(tx, source, message_id, frames)?;
+    queue::promote(tx, source.session)?;
+    Ok(frames)
+}
+
+/// Records what a turn brought and cost; what earlier attempts cost is added to it.
+fn record_result(
+    tx: &Transaction<'_>,
+    task: i64,
+    summary: Option<String>,
+    usage: &Usage,
+    cost: Option<Cost>,
+) -> rusqlite::Result<()> {
     let (cost, currency) = cost.map(|cost| (cost.amount, cost.currency)).unzip();
+    // Sums stay in range: an agent may report anything. Of two currencies, the last one counts.
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO task_result (task, summary, input_tokens, output_tokens, cost, currency)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO task_result AS r (task, summary, input_tokens, output_tokens, cost, currency)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (task) DO UPDATE SET summary = excluded.summary,
+           input_tokens = coalesce(
+             r.input_tokens + min(excluded.input_tokens, 9223372036854775807 - r.input_tokens),
+             excluded.input_tokens, r.input_tokens),
+           output_tokens = coalesce(
+             r.output_tokens + min(excluded.output_tokens, 9223372036854775807 - r.output_tokens),
+             excluded.output_tokens, r.output_tokens),
+           cost = CASE WHEN excluded.cost IS NULL THEN r.cost
+             WHEN r.currency = excluded.currency THEN r.cost + excluded.cost ELSE excluded.cost END,
+           currency = coalesce(excluded.currency, r.currency)",
     )?
     .execute((
-        source.task,
+        task,
         summary,
         usage.input_tokens.map(saturating),
         usage.output_tokens.map(saturating),
         cost,
         currency,
     ))?;
-    let frames = frames::append_and_show(tx, source, message_id, frames)?;
-    queue::promote(tx, source.session)?;
-    Ok(frames)
+    Ok(())
 }
 
 /// A count as SQLite can hold it; an agent may report anything.
@@ -137,11 +200,11 @@ fn saturating(count: u64) -> i64 {
 }
 
 pub(super) fn requeue(
-    tx: &Transaction<'_>,
+    tx: &Write<'_>,
     key: &TurnKey,
     frames: Vec<FrameBody>,
 ) -> Result<(WriteAnswer, Vec<Frame>), Fault> {
-    let Some(turn) = Turn::of(tx, key)? else { return Ok((WriteAnswer::Fenced, vec![])) };
+    let Some(turn) = Turn::of(tx, key)? else { return Answered::Requeued.again(tx, key) };
     if turn.stopped {
         return Ok((WriteAnswer::StopFirst, vec![]));
     }
@@ -150,11 +213,13 @@ pub(super) fn requeue(
     }
     put_back(tx, turn.task)?;
     let frames = frames::append_and_show(tx, &turn.source(key), turn.message, frames)?;
+    Answered::Requeued.remember(tx, turn.task, &frames)?;
     Ok((WriteAnswer::Done, frames))
 }
 
 /// Makes a running task claimable again, in its place.
-pub(super) fn put_back(tx: &Transaction<'_>, task: i64) -> rusqlite::Result<()> {
+pub(super) fn put_back(tx: &Write<'_>, task: i64) -> rusqlite::Result<()> {
+    tx.ring();
     tx.prepare_cached("UPDATE task SET state = 'ready', node = NULL WHERE num = ?1")?.execute([task])?;
     Ok(())
 }

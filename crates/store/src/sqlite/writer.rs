@@ -1,7 +1,9 @@
 //! The one connection that writes, on a thread of its own.
 
 use std::{
+    cell::Cell,
     fs::File,
+    ops::Deref,
     path::PathBuf,
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread::JoinHandle,
@@ -11,7 +13,35 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use super::bell::Bell;
 use crate::fault::Fault;
+
+/// A transaction that holds the write lock.
+pub(super) struct Write<'c> {
+    transaction: Transaction<'c>,
+    rings: Cell<bool>,
+}
+
+impl Write<'_> {
+    /// Rings the bell once this is committed: dispatchers have something to look at.
+    pub fn ring(&self) {
+        self.rings.set(true);
+    }
+
+    /// Answers whether the bell is to be rung.
+    fn commit(self) -> rusqlite::Result<bool> {
+        self.transaction.commit()?;
+        Ok(self.rings.get())
+    }
+}
+
+impl<'c> Deref for Write<'c> {
+    type Target = Transaction<'c>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.transaction
+    }
+}
 
 /// When a commit is on the disk. Either way it survives the death of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +61,7 @@ type Job = Box<dyn FnOnce(&mut Disk) + Send>;
 struct Disk {
     connection: Connection,
     log: PathBuf,
+    bell: Bell,
     syncing: Option<Durable>,
     /// Since when a commit is not on the disk yet.
     behind: Option<Instant>,
@@ -43,10 +74,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn start(connection: Connection, database: &std::path::Path) -> std::io::Result<Self> {
+    pub fn start(connection: Connection, database: &std::path::Path, bell: Bell) -> std::io::Result<Self> {
         let mut log = database.as_os_str().to_owned();
         log.push("-wal");
-        let disk = Disk { connection, log: log.into(), syncing: None, behind: None };
+        let disk = Disk { connection, log: log.into(), bell, syncing: None, behind: None };
         // Unbounded, but every caller waits for its answer before it writes again.
         let (jobs, waiting) = mpsc::channel();
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(|| work(disk, waiting))?;
@@ -58,7 +89,7 @@ impl Writer {
     pub async fn write<T: Send + 'static>(
         &self,
         durable: Durable,
-        job: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+        job: impl FnOnce(&Write<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |disk| {
@@ -99,13 +130,16 @@ impl Disk {
     fn transact<T>(
         &mut self,
         durable: Durable,
-        job: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+        job: impl FnOnce(&Write<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         self.sync(durable)?;
         let before = self.connection.total_changes();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = job(&transaction)?;
-        transaction.commit()?;
+        let write = Write { transaction, rings: Cell::new(false) };
+        let done = job(&write)?;
+        if write.commit()? {
+            self.bell.ring();
+        }
         // A commit that changed nothing writes nothing, and so takes nothing earlier to the disk with it.
         if self.connection.total_changes() != before {
             self.behind = match durable {

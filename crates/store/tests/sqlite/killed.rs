@@ -12,8 +12,8 @@ use dispatch_core::{
     conversation::MessageState,
     frame::FrameBody,
     ids::{MessageId, NodeId, Seq, TaskId},
-    ports::{NewProject, NodeInfo, Records, RecoveredAs, Store},
-    task::{NewTask, PermissionPolicy, TaskState, TurnOptions},
+    ports::{ClaimRequest, NewProject, NodeInfo, Records, RecoveredAs, Store},
+    task::{Claim, NewTask, PermissionPolicy, TaskState, TurnOptions},
 };
 use store::SqliteStore;
 
@@ -36,11 +36,17 @@ fn spawn(dir: &Path) -> Child {
 async fn writing_helper() {
     let Some(dir) = std::env::var_os(HELPER) else { return };
     let store = SqliteStore::open(Path::new(&dir)).unwrap();
-    let unique = u128::from(std::process::id()).to_be_bytes();
+    let unique_number = u128::from(std::process::id());
+    let unique = unique_number.to_be_bytes();
     let node = NodeInfo { id: NodeId::from_random(unique), label: "helper".into() };
     let lease = store.join(&node).await.unwrap();
     let project = store.ensure_project(NewProject { name: "p".into(), path: None }).await.unwrap();
-    let new = || NewTask {
+    let mut made = 0_u64;
+    let mut new = || NewTask {
+        id: {
+            made += 1;
+            TaskId::from_random((unique_number << 64 | u128::from(made)).to_be_bytes())
+        },
         project: project.id,
         input: "write".into(),
         options: TurnOptions::default(),
@@ -48,17 +54,18 @@ async fn writing_helper() {
         session: None,
         chat: None,
         default_model: None,
+        attended_by: None,
     };
     let running = store.create_task(new()).await.unwrap();
-    let claim = store.claim(&lease, 1, Some(running.id)).await.unwrap().pop().unwrap();
+    let claim = store.claim(&lease, &ClaimRequest::only(running.id)).await.unwrap().pop().unwrap();
     let key = claim.key();
     let message = store.begin_message(&key, MessageId::from_random(unique), None).await.unwrap().1;
     store.record_prompt_sent(&key).await.unwrap();
     println!("\nturn {}", running.id);
-    loop {
+    for batch in 1.. {
         let text = "x".repeat(500);
         let frames = [FrameBody::delta(&text), FrameBody::delta(&text)];
-        let appended = store.append(&key, Some(message), &frames).await.unwrap().unwrap();
+        let appended = store.append(&key, batch, Some(message), &frames).await.unwrap().unwrap();
         println!("frames {}", appended.first.0 + 1);
         let task = store.create_task(new()).await.unwrap();
         println!("task {}", task.id);
@@ -148,7 +155,9 @@ async fn another_process_is_a_live_node_until_it_dies() {
     let mut mine = Vec::new();
     for _ in 0..20 {
         assert_eq!(store.recover().await.unwrap(), []);
-        mine.extend(store.claim(&lease, 1, None).await.unwrap());
+        let running = mine.iter().map(|claim: &Claim| claim.task.id).collect();
+        let request = ClaimRequest { running, ..ClaimRequest::any(1) };
+        mine.extend(store.claim(&lease, &request).await.unwrap());
     }
     assert!(store.running_epoch(running).await.unwrap().is_some());
     helper.kill().unwrap();

@@ -5,8 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use conformance::store::{Damage, StoreSubject, View};
-use dispatch_core::ids::{ChatId, SessionId};
-use rusqlite::{Connection, OptionalExtension};
+use dispatch_core::ids::ChatId;
+use rusqlite::Connection;
 use store::SqliteStore;
 
 pub struct SqliteSubject {
@@ -75,22 +75,7 @@ impl StoreSubject for SqliteSubject {
         }
     }
 
-    async fn close_session(&self, session: SessionId) {
-        self.change_one("UPDATE session SET open = 0 WHERE id = ?1", session.to_string());
-    }
-
     async fn close_chat(&self, chat: ChatId) {
         self.change_one("UPDATE chat SET open = 0 WHERE id = ?1", chat.to_string());
-    }
-
-    async fn session_model(&self, session: SessionId) -> Option<String> {
-        let sql = "SELECT model FROM session WHERE id = ?1";
-        self.raw().query_row(sql, [session.to_string()], |row| row.get(0)).unwrap()
-    }
-
-    async fn agent_session(&self, chat: ChatId, agent: &str) -> Option<String> {
-        let sql = "SELECT a.id FROM agent_session a JOIN chat c ON c.num = a.chat
-                   WHERE c.id = ?1 AND a.agent = ?2";
-        self.raw().query_row(sql, [&chat.to_string(), agent], |row| row.get(0)).optional().unwrap()
     }
 }
