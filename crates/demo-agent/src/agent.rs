@@ -1,8 +1,8 @@
 //! Sessions, and what is not a turn: JSON-RPC methods and their answers.
 
 use crate::{
-    args::{Args, Fault},
-    history::{Archive, Entry, Speaker},
+    args::{Args, Fault, LoadFault},
+    history::{Archive, Entry},
     settings::Settings,
     turn,
     wire::{Halt, Ready, Wire},
@@ -80,6 +80,20 @@ enum Reaction {
     AnswerThen(Value, String, Vec<Value>),
     Run(Prompt),
     Silence,
+}
+
+/// A session that was opened again.
+struct Reopened {
+    id: String,
+    answer: Value,
+}
+
+impl Reopened {
+    /// The answer, what is told after it, and the commands.
+    fn reaction(self, mut told: Vec<Value>) -> Reaction {
+        told.push(commands());
+        Reaction::AnswerThen(self.answer, self.id, told)
+    }
 }
 
 type Reacted = Result<Reaction, Refusal>;
@@ -165,8 +179,8 @@ impl Agent {
             "initialize" => self.initialize(params)?,
             "authenticate" => Ok(Reaction::Answer(json!({}))),
             "session/new" => self.new_session(params),
-            "session/load" => self.load_session(params, true)?,
-            "session/resume" => self.load_session(params, false)?,
+            "session/load" => self.load_session(params)?,
+            "session/resume" => self.reopen(params).map(|opened| opened.reaction(Vec::new())),
             "session/prompt" => self.prompt(id, params),
             "session/set_mode" => self.set(params, "mode", &params["modeId"]),
             "session/set_model" => self.set(params, "model", &params["modelId"]),
@@ -211,7 +225,7 @@ impl Agent {
                 Fault::Silent | Fault::Garbage => return Ok(Ok(Reaction::Silence)),
                 Fault::Slow(time) => std::thread::sleep(*time),
                 Fault::Version(wrong) => version = *wrong,
-                Fault::Exit(_) | Fault::Stderr(_) | Fault::NoSession => {}
+                Fault::Exit(_) | Fault::Stderr(_) | Fault::NoSession | Fault::Load(_) => {}
             }
         }
         let can = |value: &Value| value.as_bool().unwrap_or(false);
@@ -254,29 +268,44 @@ impl Agent {
         format!("demo-{since:x}-{:x}-{}", process::id(), self.sessions.len())
     }
 
-    fn load_session(&mut self, params: &Value, replay: bool) -> Result<Reacted, Halt> {
-        let id = params["sessionId"].as_str().unwrap_or("").to_owned();
-        let cwd = match working_directory(params) {
-            Ok(cwd) => cwd,
+    /// Goes on with a conversation that was kept, and tells it.
+    fn load_session(&mut self, params: &Value) -> Result<Reacted, Halt> {
+        let fault = self.args.faults.iter().find_map(|fault| match fault {
+            Fault::Load(fault) => Some(*fault),
+            _ => None,
+        });
+        match fault {
+            Some(LoadFault::Refuse) => {
+                return Ok(Err(Refusal { code: -32603, message: "this agent loads no sessions".into() }));
+            }
+            Some(LoadFault::Silent) => return Ok(Ok(Reaction::Silence)),
+            Some(LoadFault::Exit) => return Err(Halt::Exit(9)),
+            Some(LoadFault::Late) | None => {}
+        }
+        let opened = match self.reopen(params) {
+            Ok(opened) => opened,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let Some(Ok(history)) = self.archive.as_ref().map(|archive| archive.load(&id)) else {
-            return Ok(Err(Refusal { code: -32002, message: format!("Session not found: {id}") }));
-        };
-        if replay {
-            for entry in &history {
-                let kind = match entry.speaker {
-                    Speaker::User => "user_message_chunk",
-                    Speaker::Agent => "agent_message_chunk",
-                };
-                let content = json!({"type": "text", "text": entry.text});
-                self.update(&id, &json!({"sessionUpdate": kind, "content": content}))?;
-            }
+        let told = self.sessions[&opened.id].history.iter().map(Entry::to_update).collect::<Vec<_>>();
+        if fault == Some(LoadFault::Late) {
+            return Ok(Ok(opened.reaction(told)));
         }
+        for update in told {
+            self.update(&opened.id, &update)?;
+        }
+        Ok(Ok(opened.reaction(Vec::new())))
+    }
+
+    fn reopen(&mut self, params: &Value) -> Result<Reopened, Refusal> {
+        let id = params["sessionId"].as_str().unwrap_or("").to_owned();
+        let cwd = working_directory(params)?;
+        let Some(Ok(history)) = self.archive.as_ref().map(|archive| archive.load(&id)) else {
+            return Err(Refusal { code: -32002, message: format!("Session not found: {id}") });
+        };
         let session = Session { cwd, settings: Settings::default(), history };
         let answer = session.settings.describe();
         self.sessions.insert(id.clone(), session);
-        Ok(Ok(Reaction::AnswerThen(answer, id, vec![commands()])))
+        Ok(Reopened { id, answer })
     }
 
     fn prompt(&mut self, id: &Value, params: &Value) -> Reacted {

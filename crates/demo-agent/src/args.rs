@@ -25,6 +25,20 @@ pub(crate) enum Fault {
     Stderr(String),
     Version(u64),
     NoSession,
+    Load(LoadFault),
+}
+
+/// What is wrong with `session/load`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoadFault {
+    /// Refused, always.
+    Refuse,
+    /// Never answered.
+    Silent,
+    /// The history comes after the answer, as gemini's does.
+    Late,
+    /// The end of the process.
+    Exit,
 }
 
 impl Args {
@@ -64,6 +78,13 @@ impl Fault {
             "stderr" => Self::Stderr(value.to_owned()),
             "version" => Self::Version(value.parse().map_err(|_| bad())?),
             "no-session" => Self::NoSession,
+            "load" => Self::Load(match value {
+                "refuse" => LoadFault::Refuse,
+                "silent" => LoadFault::Silent,
+                "late" => LoadFault::Late,
+                "exit" => LoadFault::Exit,
+                _ => return Err(format!("fault load is refuse, silent, late or exit, not {value:?}")),
+            }),
             _ => return Err(format!("unknown fault {name:?}")),
         })
     }

@@ -28,6 +28,15 @@ impl Entry {
         json!({"speaker": speaker, "text": self.text})
     }
 
+    /// The session update that tells it again.
+    pub fn to_update(&self) -> Value {
+        let kind = match self.speaker {
+            Speaker::User => "user_message_chunk",
+            Speaker::Agent => "agent_message_chunk",
+        };
+        json!({"sessionUpdate": kind, "content": {"type": "text", "text": self.text}})
+    }
+
     fn from_json(line: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(line).ok()?;
         let speaker = if value["speaker"] == "user" { Speaker::User } else { Speaker::Agent };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use acp_proto::client::{CallError, CallId, Event, Events};
 use acp_proto::schema::{ClientCapabilities, ContentBlock, TextContent};
-use acp_proto::types::TurnEnd;
+use acp_proto::types::{TurnEnd, Update};
 use async_trait::async_trait;
 use dispatch_core::agent::{AgentUpdate, End, EndedHow, Failure, Printed, Usage};
 use dispatch_core::ports::{AgentSession, Close, Prompt, SessionInfo, SessionSpec};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::control::Link;
 use super::printed::StrayOutput;
-use super::start::{self, Handshake};
+use super::start::{self, Handshake, Ready};
 use super::translate::Translator;
 use super::words;
 use crate::agents::KnownCommands;
@@ -47,6 +47,8 @@ pub(super) struct AcpSession {
     stray: StrayOutput,
     /// Events taken and not yet translated.
     taken: Vec<Event>,
+    /// Whether the conversation is an earlier one, whose history the agent tells.
+    is_loaded: bool,
     prompt: Option<CallId>,
     ended: Option<Ended>,
 }
@@ -79,6 +81,7 @@ impl AcpSession {
             translator,
             stray: StrayOutput::default(),
             taken: Vec::new(),
+            is_loaded: false,
             prompt: None,
             ended: None,
         }
@@ -87,6 +90,16 @@ impl AcpSession {
     /// How the process ended; `None` when it goes on.
     async fn exit(&mut self) -> Option<Exit> {
         timeout(EXIT_PATIENCE, self.child.wait()).await.ok()
+    }
+
+    /// Before the prompt an agent tells what was: no part of this turn, but for its commands.
+    fn pass_over_history(&mut self) {
+        while self.events.try_recv_many(&mut self.taken, BATCH) > 0 {
+            self.taken.retain(|event| match event {
+                Event::Update(update) => matches!(update.update, Update::AvailableCommands(_)),
+                _ => true,
+            });
+        }
     }
 
     /// Translates what was taken.
@@ -202,7 +215,8 @@ impl AgentSession for AcpSession {
             commands: Vec::new(),
         };
         let trouble = match handshake.run(self.capabilities.clone()).await {
-            Ok(info) => {
+            Ok(Ready { info, is_loaded }) => {
+                self.is_loaded = is_loaded;
                 let session = info.agent_session.clone().unwrap_or_default();
                 self.translator = Translator::new(session, &self.entry.quirks);
                 self.commands.learn(&self.entry.name, &info.commands);
@@ -219,6 +233,9 @@ impl AgentSession for AcpSession {
 
     async fn prompt(&mut self, prompt: Prompt) -> Result<(), Failure> {
         let session = self.link.session().unwrap_or_default();
+        if self.is_loaded {
+            self.pass_over_history();
+        }
         let text = [ContentBlock::Text(TextContent::new(prompt.text))];
         match self.link.client.prompt(&session, &text).await {
             Ok(call) => {

@@ -1,12 +1,15 @@
 //! From a started process to a conversation that is ready for its prompt.
 
+use std::time::Duration;
+
 use acp_proto::client::{CallError, CloseReason, Event, Events};
 use acp_proto::schema::{ClientCapabilities, Implementation, InitializeRequest};
-use acp_proto::types::{Initialized, Update};
+use acp_proto::types::{Initialized, SessionOpened, Update};
 use acp_proto::{ProtocolVersion, RpcError, method};
-use dispatch_core::agent::{AgentCommand, Failure, Notice};
+use dispatch_core::agent::{AgentCommand, Failure, Notice, NoticeCode};
 use dispatch_core::ports::{SessionInfo, SessionSpec};
 use dispatch_core::task::{Name, TerminalReason};
+use tokio::time::{Instant, timeout};
 
 use super::control::Link;
 use super::options::{Offers, Setting};
@@ -18,6 +21,11 @@ use crate::registry::AgentEntry;
 const MOST_STRAY_LINES: u64 = 1000;
 /// How many events are taken at once.
 const BATCH: usize = 256;
+/// How long an agent that has loaded a conversation is silent before its history is taken to be told; gemini
+/// tells it after its answer, without a pause.
+const HISTORY_PAUSE: Duration = Duration::from_millis(250);
+/// How long a history that is told after the answer is listened to.
+const LONGEST_HISTORY: Duration = Duration::from_secs(10);
 
 /// Why an agent does not get ready.
 pub(super) enum Trouble {
@@ -37,6 +45,13 @@ impl From<CallError> for Trouble {
     }
 }
 
+/// An agent that is ready for its prompt.
+pub(super) struct Ready {
+    pub(super) info: SessionInfo,
+    /// Whether it goes on with an earlier conversation. What it says of that may still come.
+    pub(super) is_loaded: bool,
+}
+
 /// A handshake under way.
 pub(super) struct Handshake<'a> {
     pub(super) entry: &'a AgentEntry,
@@ -49,7 +64,7 @@ pub(super) struct Handshake<'a> {
 
 impl Handshake<'_> {
     /// Introduces us, opens a conversation, and makes the settings that were asked for.
-    pub(super) async fn run(&mut self, capabilities: ClientCapabilities) -> Result<SessionInfo, Trouble> {
+    pub(super) async fn run(&mut self, capabilities: ClientCapabilities) -> Result<Ready, Trouble> {
         let us = Implementation::new("boocoder", env!("CARGO_PKG_VERSION")).title("boocoder".to_owned());
         let hello =
             InitializeRequest::new(ProtocolVersion::V1).client_capabilities(capabilities).client_info(us);
@@ -59,16 +74,67 @@ impl Handshake<'_> {
         if version != ProtocolVersion::V1 {
             return Err(Trouble::Version(version.as_u16()));
         }
-        let opened = self.listening(client.new_session(&self.spec.cwd, &[])).await?;
-        let opened = opened.map_err(|error| login_wanted(error, &initialized))?;
+        let (opened, notice) = match &self.spec.resume {
+            Some(earlier) => self.resume(earlier, &initialized).await?,
+            None => (self.begin(&initialized).await?, None),
+        };
         let session = opened.session_id.clone();
         self.link.set_session(&session);
-        let notices = self.settings(Offers::new(opened)).await?;
-        Ok(SessionInfo {
-            agent_session: Some(session),
-            commands: std::mem::take(&mut self.commands),
-            notices,
-        })
+        let is_loaded = notice.as_ref().is_some_and(|notice| notice.code == NoticeCode::SessionLoaded);
+        let mut notices = Vec::from_iter(notice);
+        notices.extend(self.settings(Offers::new(opened)).await?);
+        let commands = std::mem::take(&mut self.commands);
+        Ok(Ready { info: SessionInfo { agent_session: Some(session), commands, notices }, is_loaded })
+    }
+
+    /// Begins a conversation.
+    async fn begin(&mut self, initialized: &Initialized) -> Result<SessionOpened, Trouble> {
+        let client = self.link.client.clone();
+        let opened = self.listening(client.new_session(&self.spec.cwd, &[])).await?;
+        opened.map_err(|error| login_wanted(error, initialized))
+    }
+
+    /// Goes on with an earlier conversation if the agent can, and says whether it does.
+    async fn resume(
+        &mut self,
+        earlier: &str,
+        initialized: &Initialized,
+    ) -> Result<(SessionOpened, Option<Notice>), Trouble> {
+        let agent = &self.entry.name;
+        let why = if initialized.agent.agent_capabilities.load_session {
+            let client = self.link.client.clone();
+            match self.listening(client.load_session(earlier, &self.spec.cwd, &[])).await? {
+                Ok(opened) => {
+                    self.hear_history_out().await;
+                    let text = format!("agent {agent} goes on with its conversation");
+                    return Ok((opened, Some(Notice { code: NoticeCode::SessionLoaded, text })));
+                }
+                Err(error @ CallError::Closed { .. }) => return Err(error.into()),
+                Err(CallError::Agent { error, .. }) => error.useful_text().to_owned(),
+                Err(CallError::TimeLimit { limit, .. }) => {
+                    format!("it did not answer within {}", words::time(limit))
+                }
+                Err(error) => error.to_string(),
+            }
+        } else {
+            "it cannot load earlier ones".to_owned()
+        };
+        let text = format!("agent {agent} begins a new conversation: {why}");
+        Ok((self.begin(initialized).await?, Some(Notice { code: NoticeCode::SessionNew, text })))
+    }
+
+    /// Listens until the agent has told a history that it tells after its answer. What comes still later is
+    /// passed over when the prompt goes out.
+    async fn hear_history_out(&mut self) {
+        let mut events = Vec::new();
+        let until = Instant::now() + LONGEST_HISTORY;
+        while Instant::now() < until {
+            let heard = timeout(HISTORY_PAUSE, self.events.recv_many(&mut events, BATCH)).await;
+            if !heard.is_ok_and(|count| count > 0) {
+                return;
+            }
+            self.hear(&mut events);
+        }
     }
 
     /// The model first: the other settings may depend on it.

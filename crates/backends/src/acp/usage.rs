@@ -6,7 +6,8 @@ use acp_proto::types::{TurnEnd, Usage as WireUsage};
 use dispatch_core::agent::{Cost, Usage};
 use serde::Deserialize;
 
-/// What a `usage_update` says. Its cost is that of the conversation, which is the turn's: each turn begins a new one.
+/// What a `usage_update` says. Its cost is the turn's: agents add up what a process has cost (claude begins at zero
+/// after a load, too), and each turn has a process of its own.
 pub(super) fn of_update(update: &UsageUpdate) -> Usage {
     let cost = update.cost.as_ref().filter(|cost| cost.amount.is_finite() && cost.amount >= 0.0);
     Usage {

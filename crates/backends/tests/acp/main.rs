@@ -6,6 +6,7 @@ mod agent_process;
 mod common;
 mod hostile;
 mod permissions;
+mod resuming;
 mod starting;
 mod stopping;
 mod transcripts;
