@@ -1,8 +1,9 @@
 //! Rows that cannot be understood (SAFETY A39).
 
 use dispatch_core::{
+    conversation::MessageState,
     ids::Seq,
-    ports::{ChangeFilter, ChangeVerdict, TaskFilter},
+    ports::{ChangeFilter, ChangeVerdict, StopAnswer, TaskFilter},
     routing::ChangeUse,
     task::{TaskState, TerminalReason, TurnOptions},
 };
@@ -70,11 +71,46 @@ pub async fn a_damaged_log_is_recovered_in_part(subject: &dyn StoreSubject) {
     assert_eq!(kit.answer(&turn.claim.task).await.content, "ac");
 }
 
-/// A session whose head has a state that nobody knows goes on with its other tasks.
+/// A session whose head has a state that nobody knows goes on with its other tasks; recovery sets the head
+/// aside, once.
 pub async fn an_unknown_state_does_not_block_its_session(subject: &dyn StoreSubject) {
     let kit = Kit::new(subject).await;
     let bad = kit.task().await;
+    let waiting = kit.task_in(bad.session).await;
     subject.damage(Damage::TaskState(bad.id)).await;
-    let next = kit.task_in(bad.session).await;
-    assert!(kit.claim_only(next.id).await.is_some());
+    assert!(kit.view.records.task(bad.id).await.is_err());
+    assert_eq!(kit.view.store.recover().await.unwrap(), []);
+    let task = kit.reread(bad.id).await;
+    assert_eq!((task.state, task.reason), (TaskState::Failed, Some(TerminalReason::Internal)));
+    assert!(task.summary.is_some() && task.finished_at.is_some());
+    assert!(kit.claim_only(waiting.id).await.is_some());
+    let before = kit.dump().await;
+    assert_eq!(kit.view.store.recover().await.unwrap(), []);
+    assert_eq!(kit.dump().await, before);
+}
+
+/// A Stop of a task that cannot be understood ends it, and it reads afterwards.
+pub async fn stopping_a_damaged_task_sets_it_aside(subject: &dyn StoreSubject) {
+    let kit = Kit::new(subject).await;
+    let (state, options) = (kit.task().await, kit.task().await);
+    subject.damage(Damage::TaskState(state.id)).await;
+    subject.damage(Damage::TaskOptions(options.id)).await;
+    let stop = async |task| kit.view.store.request_stop(task).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(stop(state.id).await, StopAnswer::AlreadyEnded(TaskState::Failed));
+        assert_eq!(stop(options.id).await, StopAnswer::Cancelled);
+    }
+    assert_eq!(kit.reread(state.id).await.state, TaskState::Failed);
+    assert_eq!(kit.reread(options.id).await.state, TaskState::Cancelled);
+}
+
+/// A turn whose task was damaged under it is recovered all the same, and its task reads afterwards.
+pub async fn a_damaged_turn_is_recovered(subject: &dyn StoreSubject) {
+    let (kit, dying) = (Kit::new(subject).await, Kit::new(subject).await);
+    let turn = dying.prompted().await;
+    subject.damage(Damage::TaskOptions(turn.key.task)).await;
+    subject.die(dying.view).await;
+    assert_eq!(kit.view.store.recover().await.unwrap().len(), 1);
+    assert_eq!(kit.reread(turn.key.task).await.state, TaskState::Interrupted);
+    assert_eq!(kit.answer(&turn.claim.task).await.state, MessageState::Failed);
 }

@@ -1,6 +1,9 @@
 //! The record: `Store` and `Records` together, as they are two sides of one thing.
 
+mod again;
+mod attended;
 mod changes;
+mod claims;
 mod damage;
 mod fences;
 mod frames;
@@ -9,13 +12,20 @@ mod nodes;
 mod queue;
 mod records;
 mod recovery;
+mod resume;
+mod sessions;
 mod settling;
 mod stop;
 mod subject;
 mod tasks;
+mod text;
 mod turns;
+mod wakeups;
 
+pub use again::*;
+pub use attended::*;
 pub use changes::*;
+pub use claims::*;
 pub use damage::*;
 pub use fences::*;
 pub use frames::*;
@@ -23,11 +33,15 @@ pub use nodes::*;
 pub use queue::*;
 pub use records::*;
 pub use recovery::*;
+pub use resume::*;
+pub use sessions::*;
 pub use settling::*;
 pub use stop::*;
 pub use subject::{Damage, StoreSubject, View};
 pub use tasks::*;
+pub use text::*;
 pub use turns::*;
+pub use wakeups::*;
 
 /// Makes a module `$name` with one test per clause of the record's contract. `$fresh` is an expression for
 /// a new [`StoreSubject`] without anything in it; it is evaluated once a test.
@@ -121,6 +135,39 @@ macro_rules! store_conformance {
             tasks_and_checkpoints_are_found_by_prefix
             what_is_not_there_is_not_found
             everything_survives_the_process
+            a_task_is_made_once_for_an_id
+            an_append_is_made_once
+            a_turn_is_requeued_once
+            an_end_by_recovery_is_not_the_turns_own
+            a_users_change_is_made_once
+            an_attended_task_is_its_own_nodes
+            an_attended_task_of_no_live_node_is_refused
+            an_attended_task_ends_with_its_node
+            an_attended_task_ends_as_its_node_leaves
+            an_attended_turn_of_a_dead_node_is_not_pending_again
+            a_lost_claim_is_handed_out_again
+            a_lost_claim_is_its_own_nodes
+            a_limited_agent_gets_at_most_its_limit
+            a_hot_agent_delays_no_other
+            stopping_a_damaged_task_sets_it_aside
+            a_damaged_turn_is_recovered
+            live_nodes_are_listed
+            an_interrupted_task_is_resumed
+            a_task_that_a_shutdown_cancelled_is_resumed
+            a_resumed_task_is_the_oldest_of_its_session
+            a_resumed_task_goes_on_with_its_own_conversation
+            a_resumed_task_is_not_attended
+            what_was_not_cut_off_is_not_resumed
+            a_session_tells_what_waits_and_runs
+            sessions_are_listed_newest_first
+            closing_a_session_stops_its_work
+            what_a_task_waits_for_is_told
+            text_is_kept_as_it_was
+            a_very_long_input_is_kept_whole
+            what_becomes_claimable_wakes_every_process
+            a_recovered_task_wakes_every_process
+            an_accepted_stop_wakes_every_process
+            a_wake_up_is_not_lost_with_who_waited
         );
     };
     (@tests $name:ident, $fresh:expr; $($clause:ident)+) => {
@@ -153,6 +200,13 @@ mod tests {
             include_str!("stop.rs"),
             include_str!("tasks.rs"),
             include_str!("turns.rs"),
+            include_str!("wakeups.rs"),
+            include_str!("text.rs"),
+            include_str!("sessions.rs"),
+            include_str!("resume.rs"),
+            include_str!("claims.rs"),
+            include_str!("attended.rs"),
+            include_str!("again.rs"),
         ];
         let list = include_str!("mod.rs");
         let names = files

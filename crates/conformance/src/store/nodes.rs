@@ -65,3 +65,22 @@ pub async fn renewing_tells_what_was_stopped(subject: &dyn StoreSubject) {
     one.view.store.settle(&mine.key, &super::kit::cancelled(&mine)).await.unwrap();
     assert_eq!(one.view.store.renew(&one.lease).await.unwrap(), Some(vec![]));
 }
+
+/// Nodes that live, oldest first, with what they run; not those that left or died.
+pub async fn live_nodes_are_listed(subject: &dyn StoreSubject) {
+    let (one, dying, leaving) = (Kit::new(subject).await, Kit::new(subject).await, Kit::new(subject).await);
+    one.running().await;
+    one.prompted().await;
+    dying.running().await;
+    let list = async || {
+        let nodes = one.view.records.nodes().await.unwrap();
+        nodes.into_iter().map(|node| (node.id, node.running)).collect::<Vec<_>>()
+    };
+    assert_eq!(list().await, [(one.lease.node, 2), (dying.lease.node, 1), (leaving.lease.node, 0)]);
+    let first = one.view.records.nodes().await.unwrap().remove(0);
+    assert!(first.label == "test" && first.joined_at.0 > 0);
+    leaving.view.store.leave(&leaving.lease).await.unwrap();
+    assert_eq!(list().await, [(one.lease.node, 2), (dying.lease.node, 1)]);
+    subject.die(dying.view).await;
+    assert_eq!(list().await, [(one.lease.node, 2)]);
+}

@@ -1,6 +1,6 @@
 //! Nodes: a lock file that a live process holds, and a row that its tasks name.
 
-use std::path::Path;
+use std::{collections::hash_map::Entry, path::Path};
 
 use dispatch_core::{ids::NodeId, ports::NodeInfo};
 use rusqlite::{OptionalExtension, Transaction};
@@ -16,8 +16,8 @@ use crate::{
 /// Makes this process a node; again, if it is one. Turns of a dead one with the same id stay that one's.
 pub(super) fn join(tx: &Write<'_>, nodes: &Nodes, node: &NodeInfo) -> Result<(), Fault> {
     let mut held = nodes.held();
-    if !held.contains_key(&node.id) {
-        held.insert(node.id, NodeLock::acquire(&nodes.folder, node.id)?);
+    if let Entry::Vacant(free) = held.entry(node.id) {
+        free.insert(NodeLock::acquire(&nodes.folder, node.id)?);
     } else if number(tx, node.id)?.is_some() {
         return Ok(());
     }

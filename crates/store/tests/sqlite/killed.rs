@@ -170,3 +170,16 @@ async fn another_process_is_a_live_node_until_it_dies() {
         assert_eq!(store.running_epoch(claim.task.id).await.unwrap(), Some(claim.epoch));
     }
 }
+
+#[tokio::test]
+async fn another_process_wakes_this_one() {
+    let subject = SqliteSubject::fresh();
+    let dir = subject.data_dir();
+    let store = SqliteStore::open(&dir).unwrap();
+    let mut wakeups = store.wakeups();
+    let mut helper = spawn(&dir);
+    let woken = tokio::time::timeout(std::time::Duration::from_secs(60), wakeups.next()).await;
+    helper.kill().unwrap();
+    helper.wait().unwrap();
+    woken.expect("the helper's task is heard of");
+}
