@@ -156,6 +156,7 @@ macro_rules! store_conformance {
             a_task_that_a_shutdown_cancelled_is_resumed
             a_resumed_task_is_the_oldest_of_its_session
             a_resumed_task_goes_on_with_its_own_conversation
+            a_resumed_task_may_be_stopped
             a_resumed_task_is_not_attended
             what_was_not_cut_off_is_not_resumed
             a_session_tells_what_waits_and_runs

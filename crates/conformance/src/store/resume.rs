@@ -1,16 +1,16 @@
 //! Going on with what was cut off (SPEC D6, D7).
 
 use dispatch_core::{
-    agent::Cost,
+    agent::{Cost, Usage},
     conversation::MessageState,
     frame::FrameBody,
     ids::TaskId,
-    ports::{ChangeVerdict, RecordsError, Settlement, WriteAnswer},
+    ports::{ChangeVerdict, RecordsError, Settlement, StopAnswer, WriteAnswer},
     task::{NewTask, TaskState, TerminalReason},
 };
 
 use super::{
-    kit::{Kit, Running, cancelled, completed, random},
+    kit::{Kit, Running, cancelled, completed, names, random},
     subject::StoreSubject,
 };
 
@@ -22,6 +22,9 @@ async fn interrupted(subject: &dyn StoreSubject, kit: &Kit, task: TaskId) -> Run
     dying.view.store.record_agent_session(&turn.key, &format!("of {task}"), "worktree").await.unwrap();
     dying.view.store.record_prompt_sent(&turn.key).await.unwrap();
     dying.append(&turn, "so far").await;
+    let cost = Some(Cost { amount: 0.25, currency: "USD".into() });
+    let usage = FrameBody::Usage { usage: Usage { cost, ..Usage::default() } };
+    dying.append_all(&turn, Some(turn.message), &[usage]).await;
     subject.die(dying.view).await;
     kit.view.store.recover().await.unwrap();
     turn
@@ -124,6 +127,25 @@ pub async fn a_resumed_task_goes_on_with_its_own_conversation(subject: &dyn Stor
         assert_eq!(turn.claim.resume, Some(format!("of {}", task.id)));
         kit.complete(&turn, ChangeVerdict::Leave).await;
     }
+}
+
+/// A resumed task that is stopped while it waits keeps what its earlier attempts left, and nothing is told twice.
+pub async fn a_resumed_task_may_be_stopped(subject: &dyn StoreSubject) {
+    let kit = Kit::new(subject).await;
+    let task = kit.task().await;
+    interrupted(subject, &kit, task.id).await;
+    let cost = kit.reread(task.id).await.cost;
+    assert_eq!(cost, Some(Cost { amount: 0.25, currency: "USD".into() }));
+    kit.view.records.resume_task(task.id).await.unwrap();
+    let messages = kit.view.records.messages(task.chat).await.unwrap();
+    let told = kit.frames(task.session).await.len();
+    assert_eq!(kit.view.store.request_stop(task.id).await.unwrap(), StopAnswer::Cancelled);
+    let task = kit.reread(task.id).await;
+    assert_eq!((task.state, task.reason), (TaskState::Cancelled, Some(TerminalReason::Stopped)));
+    assert_eq!((task.cost, task.summary), (cost, None));
+    assert_eq!(kit.view.records.messages(task.chat).await.unwrap(), messages);
+    assert_eq!(names(&kit.frames(task.session).await[told..]), ["task_state"]);
+    refused(&kit, task.id).await;
 }
 
 /// A task that was attended is anybody's once it is resumed.

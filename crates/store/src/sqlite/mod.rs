@@ -4,6 +4,9 @@
 //! read. SQLite lets one process write at a time; all writes begin with the write lock, so what a
 //! transaction has looked at stays true until it ends.
 //!
+//! Whoever makes a task claimable rings a bell, which every process on the folder hears: a file in it whose
+//! times change.
+//!
 //! Durability: everything survives the death of the process. A power cut may cost claims (which recovery
 //! makes good) and up to a second of frames; accepted tasks, Stops, `prompt_sent` and ends are on the disk
 //! when their call returns.

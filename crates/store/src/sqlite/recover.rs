@@ -32,7 +32,10 @@ struct Left {
     stopped: Option<String>,
     prompt_sent: bool,
     attended: bool,
-    first_seq: i64,
+    /// Where its last attempt's frames begin; `None` when it never had one.
+    first_seq: Option<i64>,
+    /// Whether its session is there, to take frames.
+    in_session: bool,
     agent: Option<Name>,
     model: Option<Name>,
     route: Option<Route>,
@@ -40,7 +43,7 @@ struct Left {
 }
 
 const LEFT: &str = "SELECT t.num, t.session, t.id, s.id, c.id, t.state, t.stopped, t.prompt_sent,
-  coalesce(t.first_seq, 0), t.agent, i.options, t.route, m.id, t.attended_by IS NOT NULL
+  t.first_seq, t.agent, i.options, t.route, m.id, t.attended_by IS NOT NULL
 FROM task t LEFT JOIN session s ON s.num = t.session LEFT JOIN chat c ON c.num = t.chat
   LEFT JOIN task_input i ON i.task = t.num
   LEFT JOIN message m ON m.num = t.assistant_message AND m.state = 'streaming'";
@@ -68,6 +71,7 @@ fn left(row: &Row<'_>) -> rusqlite::Result<Left> {
         prompt_sent: row.get(7)?,
         attended: row.get(13)?,
         first_seq: row.get(8)?,
+        in_session: session_id.is_some(),
         agent: Name::new(&text(row, 9)?),
         model: options.model,
         route: parsed(maybe_text(row, 11)?),
@@ -77,7 +81,10 @@ fn left(row: &Row<'_>) -> rusqlite::Result<Left> {
 
 impl Left {
     fn end(&self, tx: &Write<'_>, because: Because) -> Result<(), Fault> {
-        let streamed = frames::of_turn(tx, self.source.session, self.first_seq, self.source.task)?;
+        let streamed = match self.first_seq {
+            Some(first) => frames::of_turn(tx, self.source.session, first, self.source.task)?,
+            None => vec![],
+        };
         let mut settlement = end_of(
             &Orphan {
                 agent: self.agent(),
@@ -91,6 +98,9 @@ impl Left {
         if self.stage != Stage::Running.as_str() && self.message.is_none() {
             // It never had a turn; the agent may be at work on another task of the session.
             settlement.frames.retain(|frame| !matches!(frame, FrameBody::AgentStatus { .. }));
+        }
+        if !self.in_session {
+            settlement.frames.clear();
         }
         turns::write_end(tx, &self.source, End::try_from(&settlement)?)?;
         aside::make_readable(tx, self.source.task)

@@ -49,7 +49,8 @@ fn put_in_its_place(tx: &Write<'_>, task: i64, session: i64) -> Result<(), Fault
         .execute([session])?;
     tx.prepare_cached(
         "UPDATE task SET state = 'queued', resumed = 1, reason = NULL, stopped = NULL, prompt_sent = 0,
-           finished_at = NULL, assistant_message = NULL, attended_by = NULL, node = NULL
+           finished_at = NULL, assistant_message = NULL, attended_by = NULL, node = NULL,
+           first_seq = (SELECT last_seq + 1 FROM session WHERE num = task.session)
          WHERE num = ?1",
     )?
     .execute([task])?;
