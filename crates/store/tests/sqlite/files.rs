@@ -34,7 +34,7 @@ async fn nobody_else_can_read_the_record() {
     assert_eq!(mode(&dir), 0o700);
     assert_eq!(mode(&dir.join("nodes")), 0o700);
     let lock = format!("nodes/{}.lock", node(1).id);
-    for file in ["boocoder.db", "boocoder.db-wal", "boocoder.db-shm", &lock] {
+    for file in ["boocoder.db", "boocoder.db-wal", "boocoder.db-shm", "bell", &lock] {
         assert_eq!(mode(&dir.join(file)), 0o600, "{file}");
     }
 }
