@@ -149,6 +149,57 @@ impl Machine {
         Live::start(self.boocoder(args))
     }
 
+    /// Starts `boocoder serve` with these arguments, and waits until it takes tasks.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[must_use]
+    pub fn serve<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Serve {
+        let mut command = self.boocoder(["serve"]);
+        command.args(args);
+        Serve::start(command)
+    }
+
+    /// Queues a task for the demo agent, allowed to do what it asks leave for; returns its id.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[must_use]
+    pub fn add(&self, prompt: &str) -> String {
+        self.add_with(["--agent", "demo", "--allow", prompt])
+    }
+
+    /// Queues a task with these arguments of `boocoder task add`; returns its id.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[must_use]
+    pub fn add_with<const N: usize>(&self, args: [&str; N]) -> String {
+        let mut command = self.boocoder(["task", "add"]);
+        command.args(args);
+        let mut added = Live::start(command).finish().expect(0);
+        assert_eq!(added.stdout.len(), 1, "{added:?}");
+        added.stdout.remove(0)
+    }
+
+    /// A task as `boocoder task show` tells it.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn task(&self, id: &str) -> Value {
+        self.json(["task", "show", id, "--json"]).remove(0)["task"].take()
+    }
+
+    /// Waits until a task has ended; returns everything that its watcher saw.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[must_use]
+    pub fn watch(&self, id: &str) -> Finished {
+        self.run(["task", "watch", id, "--json"])
+    }
+
     fn clean(&self, command: &mut Command) {
         command.env_clear().current_dir(&self.repository);
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -440,6 +491,82 @@ impl Live {
         let status = self.child.wait().expect("it can be waited for");
         self.complaints.iter().for_each(|line| self.stderr += &format!("{line}\n"));
         Finished { status, stdout: self.seen, stderr: self.stderr }
+    }
+}
+
+/// A `boocoder serve` that takes tasks. Dropped, it is killed.
+pub struct Serve {
+    live: Option<Live>,
+    ready: String,
+}
+
+impl Serve {
+    /// Starts a command that is a `boocoder serve`, and waits until it takes tasks.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[must_use]
+    pub fn start(command: Command) -> Self {
+        let mut serve = Self { live: Some(Live::start(command)), ready: String::new() };
+        serve.ready = serve.live().wait_for_line(|line| line.starts_with("serving: "));
+        serve
+    }
+
+    /// The process, to wait for what it says or to send it any signal.
+    pub fn live(&mut self) -> &mut Live {
+        self.live.as_mut().expect("it is there until it is finished")
+    }
+
+    /// What it said when it got ready.
+    #[must_use]
+    pub fn ready(&self) -> &str {
+        &self.ready
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&mut self) -> u32 {
+        self.live().pid()
+    }
+
+    /// Sends a signal, by its number.
+    pub fn signal(&mut self, signal: i32) {
+        self.live().signal(signal);
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[must_use]
+    pub fn finish(mut self) -> Finished {
+        self.live.take().expect("it is there until it is finished").finish()
+    }
+
+    /// Stops it in order, by SIGTERM, and waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[must_use]
+    pub fn stop(mut self) -> Finished {
+        self.signal(15);
+        self.finish()
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(mut self) -> Finished {
+        self.signal(9);
+        self.finish()
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        if let Some(live) = &mut self.live {
+            // Its supervisors end what it has started.
+            let _ = live.child.kill();
+            let _ = live.child.wait();
+        }
     }
 }
 

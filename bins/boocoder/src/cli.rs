@@ -1,8 +1,20 @@
 //! The command line.
 
+mod run;
+mod serve;
+mod session;
+mod task;
+
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::secret::Secret;
+
+pub use run::{Request, Run};
+pub use serve::Serve;
+pub use session::{SessionCommand, SessionList};
+pub use task::{TaskAdd, TaskCommand, TaskList, TaskStop, TaskWatch};
 
 /// Run coding agents in git worktrees of their own; review, then apply or reject what they did.
 #[derive(Debug, Parser)]
@@ -21,6 +33,8 @@ Examples:
   boocoder run \"add a test for the parser\"       watch an agent work, then decide about its change
   boocoder run --agent goose --apply \"fix typos\" with this agent, applied when it completes
   git diff | boocoder run --file - --json         the prompt from stdin, frames as JSON lines
+  boocoder serve                                  run queued tasks, many at a time, until it is stopped
+  boocoder task add \"add a changelog entry\"      queue one for it; `boocoder task watch ID` shows it
   boocoder change list                            what waits for a decision
   boocoder doctor                                 what is missing, and what is left over
 
@@ -37,6 +51,10 @@ pub struct Globals {
     /// Where the record, the worktrees and the locks are kept
     #[arg(long, global = true, env = "BOOCODER_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// A PostgreSQL database to keep the record in, as postgres://USER@HOST/NAME [default: SQLite in the data
+    /// directory]. Put a password into the variable or the configuration: others can see the command line
+    #[arg(long, global = true, env = "BOOCODER_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<Secret>,
     /// The git repository to work in [default: the one around the current folder]
     #[arg(long, global = true, value_name = "DIR")]
     pub project: Option<PathBuf>,
@@ -50,9 +68,17 @@ pub struct Globals {
 pub enum Command {
     /// Run one task here and now, watch it, and decide about its change
     Run(Run),
-    /// Look at tasks
+    /// Run queued tasks until it is stopped
+    Serve(Serve),
+    /// Queue tasks, look at them, stop and resume them
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Look at lines of work, close one
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// The repositories that tasks are for
+    #[command(subcommand)]
+    Project(ProjectCommand),
     /// Look at changes, apply or reject them
     #[command(subcommand)]
     Change(ChangeCommand),
@@ -74,86 +100,26 @@ pub enum Command {
     },
 }
 
-/// Run one task here and now, watch it, and decide about its change
-#[derive(Debug, Args)]
-#[command(after_help = RUN_HELP)]
-pub struct Run {
-    /// What the agent is to do; several words are joined by spaces
-    #[arg(value_name = "PROMPT")]
-    pub prompt: Vec<String>,
-    /// Read the prompt from a file, or from stdin with `-`
-    #[arg(short, long, value_name = "FILE", conflicts_with = "prompt")]
-    pub file: Option<PathBuf>,
-    /// The agent [default: the configured one, else the first one installed, else the demo agent]
-    #[arg(short, long, value_name = "NAME")]
-    pub agent: Option<String>,
-    /// The model
-    #[arg(short, long, value_name = "MODEL")]
-    pub model: Option<String>,
-    /// The agent's mode
-    #[arg(long, value_name = "MODE")]
-    pub mode: Option<String>,
-    /// The agent's thinking option
-    #[arg(long, value_name = "OPTION")]
-    pub thinking: Option<String>,
-    /// Allow what the agent asks leave for, each time once
-    #[arg(long, conflicts_with = "deny")]
-    pub allow: bool,
-    /// Refuse what the agent asks leave for
-    #[arg(long)]
-    pub deny: bool,
-    /// Apply the change when the task completes, without asking
-    #[arg(long)]
-    pub apply: bool,
-    /// One JSON object a line: the frames, then one `result`
-    #[arg(long)]
-    pub json: bool,
-}
-
-const RUN_HELP: &str = "\
-The agent works in a git worktree of its own, made from HEAD; your checkout is not touched unless you
-apply the change. Ctrl-C stops the agent; twice ends at once. Without a terminal nothing is asked:
-permissions are refused unless --allow is given, and the change is kept for `boocoder change apply`.
-
-Exit codes:
-  0    completed (and applied, if asked)
-  1    the task failed
-  2    the command line or the configuration is wrong
-  3    could not start
-  4    completed but not applied: conflict, or the checkout moved meanwhile
-  130  stopped (Ctrl-C)
-  143  ended by SIGTERM or SIGHUP";
-
-/// Look at tasks
+/// The repositories that tasks are for
 #[derive(Debug, Subcommand)]
-pub enum TaskCommand {
-    /// Tasks, newest first
-    List(TaskList),
-    /// One task with its conversation
-    Show {
-        /// The task's id, or at least four of its first digits
-        task: String,
+pub enum ProjectCommand {
+    /// Make a repository known before its first task
+    Add {
+        /// A folder in it [default: --project, else the current folder]
+        path: Option<PathBuf>,
+        /// What to call it [default: the name of its top folder]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
         /// As JSON
         #[arg(long)]
         json: bool,
     },
-}
-
-/// Tasks, newest first
-#[derive(Debug, Args)]
-pub struct TaskList {
-    /// Only in this state
-    #[arg(long, value_name = "STATE")]
-    pub state: Option<String>,
-    /// Of all projects, not only this one
-    #[arg(long)]
-    pub all: bool,
-    /// At most so many; 0 for all
-    #[arg(long, default_value_t = 20)]
-    pub limit: usize,
-    /// As JSON, one object a line
-    #[arg(long)]
-    pub json: bool,
+    /// All of them, by name
+    List {
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Look at changes, apply or reject them

@@ -12,7 +12,7 @@ use config::{Config as Sources, Environment, File, FileFormat, Map, Value};
 use dispatch_core::{profile::TurnLimits, task::PermissionPolicy};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{cli::Globals, exit::Error, trust};
+use crate::{cli::Globals, exit::Error, secret::Secret, trust};
 
 /// The keys that an untrusted repository's file may set: nothing that runs, allows or moves anything.
 const HARMLESS: [&str; 4] = ["model", "mode", "thinking", "limits"];
@@ -20,11 +20,16 @@ const HARMLESS: [&str; 4] = ["model", "mode", "thinking", "limits"];
 /// What each variable of the environment that is a key begins with.
 const PREFIX: &str = "BOOCODER_";
 
+/// Where everything is kept is decided before a repository's own file is looked at, trusted or not.
+const USERS_OWN: [&str; 2] = ["data_dir", "database_url"];
+
 /// Environment variables of ours that are no keys, or, like the data directory, belong to the command line.
-const NOT_KEYS: [&str; 6] = [
+const NOT_KEYS: [&str; 8] = [
     "BOOCODER_CONFIG",
+    "BOOCODER_DATABASE_URL",
     "BOOCODER_DATA_DIR",
     "BOOCODER_DEMO_STATE",
+    "BOOCODER_HALT_AT",
     "BOOCODER_LOG",
     "BOOCODER_RUN",
     "BOOCODER_TOOLS",
@@ -49,10 +54,28 @@ pub struct Config {
     pub permissions: Option<PermissionPolicy>,
     /// Where everything is kept.
     pub data_dir: Option<PathBuf>,
+    /// The PostgreSQL database that the record is kept in, where it is not SQLite's.
+    pub database_url: Option<Secret>,
     /// The limits of a turn.
     pub limits: Limits,
+    /// How `boocoder serve` works.
+    pub serve: Serve,
     /// Agents of the user's own, and changes to the known ones.
     pub agents: BTreeMap<String, UserAgent>,
+}
+
+/// How `boocoder serve` works; what is absent keeps its default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Serve {
+    /// How many turns run at once.
+    pub slots: Option<usize>,
+    /// Seconds between two looks at the queue, should a wake-up be lost.
+    pub poll_s: Option<u64>,
+    /// Seconds that running turns are given when it is stopped.
+    pub grace_s: Option<u64>,
+    /// How many turns of an agent run at once, by its name.
+    pub agents: BTreeMap<String, usize>,
 }
 
 /// The limits of a turn; what is absent keeps its default.
@@ -111,6 +134,8 @@ pub struct Loaded {
     pub config: Config,
     /// Where everything is kept.
     pub data_dir: PathBuf,
+    /// The database of the record, where it is not SQLite's in the data directory.
+    pub database_url: Option<Secret>,
     /// The files that it came from.
     pub files: Vec<PathBuf>,
     /// What a person should hear about it.
@@ -127,6 +152,8 @@ pub fn load(globals: &Globals, repository: Option<&Path>) -> Result<Loaded, Erro
     }
     let mut config = merge(&layers)?;
     let data_dir = data_dir(globals, config.data_dir.clone())?;
+    let database_url = globals.database_url.clone().or_else(|| config.database_url.clone());
+    let database_url = database_url.filter(|url| !url.reveal().trim().is_empty());
     if let Some(repository) = repository
         && let Some((path, values)) = own_file(repository, &data_dir, &mut remarks)?
     {
@@ -134,7 +161,7 @@ pub fn load(globals: &Globals, repository: Option<&Path>) -> Result<Loaded, Erro
         files.push(path);
         config = merge(&layers)?;
     }
-    Ok(Loaded { config, data_dir, files, remarks })
+    Ok(Loaded { config, data_dir, database_url, files, remarks })
 }
 
 /// Checks that a file says what it may say.
@@ -143,8 +170,17 @@ pub fn load(globals: &Globals, repository: Option<&Path>) -> Result<Loaded, Erro
 /// What is wrong with it, and in which line.
 fn check<T: DeserializeOwned>(path: &Path, text: &str) -> Result<(), Error> {
     toml::from_str::<T>(text).map(drop).map_err(|error| {
-        let error = error.to_string();
-        Error::usage(format!("{} is wrong: {}", path.display(), error.trim_end()))
+        // It shows the line that it is about, which may hold a password.
+        let at = error.span().map_or(0, |span| span.start.min(text.len()));
+        let begin = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+        let is_secret = text.get(begin..).is_some_and(|line| line.trim_start().starts_with("database_url"));
+        let words = if is_secret {
+            let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
+            format!("line {line}, database_url: {}", error.message())
+        } else {
+            error.to_string().trim_end().to_owned()
+        };
+        Error::usage(format!("{} is wrong: {words}", path.display()))
     })
 }
 
@@ -247,9 +283,10 @@ fn own_file(
             ));
         }
     }
-    // Where everything is kept was decided before this file was looked at.
-    if values.remove("data_dir").is_some() {
-        remarks.push(format!("{}: data_dir is ignored, it is the user's to set", path.display()));
+    for key in USERS_OWN {
+        if values.remove(key).is_some() {
+            remarks.push(format!("{}: {key} is ignored, it is the user's to set", path.display()));
+        }
     }
     Ok(Some((path, values)))
 }

@@ -1,5 +1,5 @@
-//! Watching a session: woken by the publisher, read from the record, so that a slow reader holds nothing
-//! in memory and misses nothing.
+//! Watching a session: woken by the publisher where its turns run in this process, else by the clock, and read
+//! from the record, so that a slow reader holds nothing in memory and misses nothing.
 
 use std::sync::Arc;
 
@@ -24,6 +24,13 @@ impl Publisher for Wake {
     }
 }
 
+/// The publisher of a process whose turns are watched from other ones, by the record.
+pub struct Unwatched;
+
+impl Publisher for Unwatched {
+    fn publish(&self, _frames: &Arc<[Frame]>) {}
+}
+
 /// A publisher for the frames of one session, and the end that waits for it.
 pub fn wake() -> (Arc<Wake>, watch::Receiver<Seq>) {
     let (sender, receiver) = watch::channel(Seq(0));
@@ -31,17 +38,38 @@ pub fn wake() -> (Arc<Wake>, watch::Receiver<Seq>) {
 }
 
 /// A reader of one session's frames, in order, each once.
-pub struct Follow {
+pub struct Cursor {
     records: Arc<dyn Records>,
     session: SessionId,
     after: Seq,
+}
+
+impl Cursor {
+    /// Reads what comes after this frame.
+    pub fn new(records: Arc<dyn Records>, session: SessionId, after: Seq) -> Self {
+        Self { records, session, after }
+    }
+
+    /// What is there and was not read yet; empty at the end.
+    pub async fn read(&mut self) -> Result<Vec<Frame>, RecordsError> {
+        let frames = self.records.frames(self.session, self.after, BATCH).await?;
+        if let Some(last) = frames.last() {
+            self.after = last.seq;
+        }
+        Ok(frames)
+    }
+}
+
+/// A cursor that is told when there is more.
+pub struct Follow {
+    cursor: Cursor,
     wake: watch::Receiver<Seq>,
 }
 
 impl Follow {
-    /// Reads from the session's first frame on.
-    pub fn new(records: Arc<dyn Records>, session: SessionId, wake: watch::Receiver<Seq>) -> Self {
-        Self { records, session, after: Seq(0), wake }
+    /// Reads on when woken.
+    pub fn new(cursor: Cursor, wake: watch::Receiver<Seq>) -> Self {
+        Self { cursor, wake }
     }
 
     /// Waits for frames. Cancel-safe: what was not returned comes again.
@@ -61,10 +89,6 @@ impl Follow {
     /// What is there and was not read yet; empty at the end.
     pub async fn read(&mut self) -> Result<Vec<Frame>, RecordsError> {
         self.wake.mark_unchanged();
-        let frames = self.records.frames(self.session, self.after, BATCH).await?;
-        if let Some(last) = frames.last() {
-            self.after = last.seq;
-        }
-        Ok(frames)
+        self.cursor.read().await
     }
 }

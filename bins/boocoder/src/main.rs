@@ -9,8 +9,12 @@ mod commands;
 mod config;
 mod exit;
 mod frames;
+#[cfg(debug_assertions)]
+mod halt;
 mod keyboard;
+mod secret;
 mod signals;
+mod systemd;
 mod tidy;
 mod trust;
 mod wire;
@@ -34,7 +38,7 @@ fn main() -> ExitCode {
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
         complain!("boocoder: agents of the same user can look into this process: {error}");
     }
-    show::log::start(cli.globals.verbose);
+    show::log::start(&cli);
     match run(cli) {
         Ok(code) => code.into(),
         Err(error) => {

@@ -30,7 +30,7 @@ impl Ask {
 pub struct Signals(mpsc::UnboundedReceiver<Ask>);
 
 impl Signals {
-    /// Takes the signals over.
+    /// Takes the signals over. A SIGHUP that whoever started us has ignored, as nohup does, stays ignored.
     pub fn take() -> Result<Self, Error> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let kinds = [
@@ -39,6 +39,9 @@ impl Signals {
             (SignalKind::hangup(), Ask::Terminate),
         ];
         for (kind, ask) in kinds {
+            if kind == SignalKind::hangup() && is_ignored(kind) {
+                continue;
+            }
             let stream =
                 signal(kind).map_err(|error| Error::start(format!("signals cannot be handled: {error}")))?;
             tokio::spawn(forward(stream, ask, sender.clone()));
@@ -58,6 +61,14 @@ impl Signals {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Whether a signal is ignored, by the mask in proc_pid_status(5): its lowest bit is signal 1.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask & 1 << (kind.as_raw_value() - 1) != 0
 }
 
 async fn forward(mut stream: Signal, ask: Ask, sender: mpsc::UnboundedSender<Ask>) {

@@ -11,10 +11,10 @@ use backends::process::{self, Leftover, RunTag};
 use dispatch_core::{
     change::CheckpointKind,
     ids::{NodeId, TaskId},
-    ports::{NewCheckpoint, Records, RecordsError},
-    task::{TaskState, TerminalReason},
+    ports::{NewCheckpoint, Records, RecordsError, SessionView, TaskFilter, WorkspaceOwner},
+    task::{Task, TaskState, TerminalReason},
 };
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use worktree::{
     Checkpoint, OwnerId, SweepFailure, SweptHow, Worktrees,
     dispatch::{self, with_advice},
@@ -48,7 +48,7 @@ fn is_live(data_dir: &Path, node: NodeId) -> bool {
 }
 
 /// Tidying that goes on beside a run, so that the run need not wait for it.
-pub struct Tidying(JoinHandle<()>);
+pub struct Tidying(JoinHandle<usize>);
 
 impl Tidying {
     /// Begins after recovery.
@@ -59,20 +59,25 @@ impl Tidying {
         records: Arc<dyn Records>,
     ) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        Self(tokio::task::spawn_blocking(move || {
+        Self(spawn_blocking(move || {
             end_orphans(&data_dir, &data_tag);
             let live = |owner: &OwnerId| runtime.block_on(is_owner_live(&*records, owner));
-            for (owner, checkpoint) in sweep(&worktrees, &live) {
-                runtime.block_on(record_final(&*records, &owner, &checkpoint));
+            let (removed, failed) = sweep(&worktrees, &live);
+            for (owner, checkpoint) in removed {
+                if let Some(task) = task_of(&owner) {
+                    runtime.block_on(record_final(&*records, task, &checkpoint));
+                }
             }
+            failed
         }))
     }
 
-    /// Waits for its end.
-    pub async fn end(self) {
-        if let Err(error) = self.0.await {
+    /// Waits for its end, once; tells how much could not be tidied up. Cancel-safe.
+    pub async fn end(&mut self) -> usize {
+        (&mut self.0).await.unwrap_or_else(|error| {
             tracing::error!(%error, "tidying up failed");
-        }
+            1
+        })
     }
 }
 
@@ -86,13 +91,13 @@ fn end_orphans(data_dir: &Path, data_tag: &str) {
     }
 }
 
-/// Sweeps the worktrees; returns the final checkpoints of those that were removed.
-fn sweep(worktrees: &Worktrees, live: &dyn Fn(&OwnerId) -> bool) -> Vec<(OwnerId, Checkpoint)> {
+/// Sweeps the worktrees; returns the final checkpoints of those that were removed, and how much failed.
+fn sweep(worktrees: &Worktrees, live: &dyn Fn(&OwnerId) -> bool) -> (Vec<(OwnerId, Checkpoint)>, usize) {
     let report = match worktrees.sweep(live, &AtomicBool::new(false)) {
         Ok(report) => report,
         Err(error) => {
             tracing::warn!(error = with_advice(&error), "the worktrees could not be swept");
-            return Vec::new();
+            return (Vec::new(), 1);
         }
     };
     for SweepFailure { path, error } in &report.failed {
@@ -105,12 +110,38 @@ fn sweep(worktrees: &Worktrees, live: &dyn Fn(&OwnerId) -> bool) -> Vec<(OwnerId
             _ => None,
         }
     });
-    removed.collect()
+    (removed.collect(), report.failed.len())
+}
+
+/// Removes the worktree of a closed session after a final checkpoint, which is recorded with the session's
+/// last task (SPEC R4). Sweeps leave those of sessions alone.
+pub async fn remove_session_worktree(
+    worktrees: &Worktrees,
+    records: &dyn Records,
+    session: &SessionView,
+) -> Result<(), Error> {
+    let Some(path) = records.project(session.project).await?.path else { return Ok(()) };
+    let owner: OwnerId = WorkspaceOwner::Session(session.id)
+        .to_string()
+        .parse()
+        .expect("because `session-` and 32 digits name an owner");
+    let worktrees = worktrees.clone();
+    let removed = spawn_blocking(move || match worktrees.project(&path)?.find(&owner)? {
+        Some(worktree) => Ok(worktree.remove(&AtomicBool::new(false))?.checkpoint),
+        None => Ok(None),
+    });
+    let removed = removed.await.map_err(|error| Error::failed(error.to_string()))?;
+    let checkpoint = removed.map_err(|error: worktree::Error| Error::failed(with_advice(&error)))?;
+    let filter = TaskFilter { session: Some(session.id), limit: 1, ..TaskFilter::default() };
+    let last = records.tasks(&filter).await?.into_iter().next();
+    if let (Some(checkpoint), Some(task)) = (checkpoint, last) {
+        record_final(records, task.id, &checkpoint).await;
+    }
+    Ok(())
 }
 
 /// Records the last checkpoint of a task whose dispatcher could not, so that it can be found by its task.
-async fn record_final(records: &dyn Records, owner: &OwnerId, checkpoint: &Checkpoint) {
-    let Some(task) = task_of(owner) else { return };
+async fn record_final(records: &dyn Records, task: TaskId, checkpoint: &Checkpoint) {
     let recorded = async {
         let last = NewCheckpoint {
             kind: CheckpointKind::Final,
@@ -121,7 +152,7 @@ async fn record_final(records: &dyn Records, owner: &OwnerId, checkpoint: &Check
         records.add_checkpoint(task, last).await
     };
     if let Err(error) = recorded.await {
-        tracing::warn!(%owner, %error, "the final checkpoint is not recorded");
+        tracing::warn!(%task, %error, "the final checkpoint is not recorded");
     }
 }
 
@@ -129,16 +160,21 @@ fn task_of(owner: &OwnerId) -> Option<TaskId> {
     owner.as_str().strip_prefix("task-")?.parse().ok()
 }
 
-/// Whether somebody still needs an owner's worktree: its task is waiting or running, or could not be
-/// compared with its base, so that its worktree holds what no change does. When in doubt, yes.
+/// Whether somebody still needs an owner's worktree. When in doubt, yes: a task that this record does not know
+/// may be one of another record that shares the data directory.
 pub async fn is_owner_live(records: &dyn Records, owner: &OwnerId) -> bool {
     let Some(task) = task_of(owner) else { return true };
     match records.task(task).await {
-        Ok(task) => {
-            matches!(task.state, TaskState::Pending | TaskState::Running)
-                || task.reason == Some(TerminalReason::DiffFailed)
-        }
-        Err(RecordsError::NotFound { .. }) => false,
+        Ok(task) => is_needed(records, &task).await.unwrap_or(true),
         Err(_) => true,
     }
+}
+
+/// A task's worktree is needed while the task waits or runs; and, as long as its session is open, if it holds
+/// what no change does: that of a task that can be resumed from it (SPEC 4), or could not be compared with its
+/// base. Who sat in front of an interrupted `run` is gone.
+async fn is_needed(records: &dyn Records, task: &Task) -> Result<bool, RecordsError> {
+    let is_kept = task.reason == Some(TerminalReason::DiffFailed)
+        || (task.state == TaskState::Interrupted && !task.attended);
+    Ok(!task.state.is_terminal() || (is_kept && records.session(task.session).await?.open))
 }

@@ -13,9 +13,9 @@ use backends::{
 };
 use dispatch_core::{
     ids::{NodeId, ProjectId},
-    ports::{Agents, Publisher, Records, Recovered, RecoveredAs, Store},
+    ports::{Agents, NewProject, Publisher, Records, Store},
     routing::AgentFacts,
-    task::Name,
+    task::{self, Name},
 };
 use dispatch_driver::{Node, NodeConfig, Ports, TurnConfig, random_bytes};
 use serde::Serialize;
@@ -29,7 +29,6 @@ use crate::{
     cli::Globals,
     config::{self, Config, Loaded},
     exit::Error,
-    show::table::short,
     tidy::{self, Tidying},
 };
 
@@ -43,6 +42,8 @@ pub struct App {
     pub records: Arc<dyn Records>,
     /// The record, as dispatch writes it.
     pub store: Arc<dyn Store>,
+    /// Which store that is, and where.
+    pub about_store: String,
     /// Worktrees and checkpoints.
     pub worktrees: Worktrees,
     /// The agents that are known.
@@ -53,24 +54,62 @@ pub struct App {
     remarks: Vec<String>,
 }
 
+/// What a node is for that takes tasks of the queue; its label begins with it.
+pub const SERVES: &str = "serve";
+
+/// Whose configuration holds for a command.
+enum Whose {
+    /// The user's, with that of the repository where the command was given.
+    Repository,
+    /// The user's alone.
+    User,
+}
+
+/// The record, and which it is.
+struct Record {
+    store: Arc<dyn Store>,
+    records: Arc<dyn Records>,
+    about: String,
+}
+
+async fn open_record(users: &Loaded, patience: Duration) -> Result<Record, Error> {
+    let sqlite = SqliteStore::open(&users.data_dir).map_err(|error| Error::start(error.to_string()))?;
+    let sqlite = Arc::new(sqlite);
+    let about = format!("SQLite in {}", users.data_dir.display());
+    Ok(Record { records: Arc::clone(&sqlite) as Arc<dyn Records>, store: sqlite, about })
+}
+
 impl App {
     /// Opens the record and reads the configuration that holds where the command was given.
-    pub fn open(globals: &Globals) -> Result<Self, Error> {
-        let data_dir = config::load(globals, None)?.data_dir;
-        let sqlite = SqliteStore::open(&data_dir).map_err(|error| Error::start(error.to_string()))?;
-        let sqlite = Arc::new(sqlite);
+    pub async fn open(globals: &Globals) -> Result<Self, Error> {
+        Self::open_with(globals, Whose::Repository, Duration::ZERO).await
+    }
+
+    /// Opens the record for a service, which belongs to no repository: none has a say in how it works. Waits
+    /// so long for a database that cannot be reached.
+    pub async fn open_service(globals: &Globals, patience: Duration) -> Result<Self, Error> {
+        Self::open_with(globals, Whose::User, patience).await
+    }
+
+    async fn open_with(globals: &Globals, whose: Whose, patience: Duration) -> Result<Self, Error> {
+        let users = config::load(globals, None)?;
+        let Record { store, records, about } = open_record(&users, patience).await?;
+        let data_dir = users.data_dir.clone();
         let worktrees = Worktrees::open(&data_dir.join("worktrees"), Policy::default())
             .map_err(|error| Error::start(with_advice(&error)))?;
         let repository = find_repository(&worktrees, globals);
-        let root = repository.as_ref().ok().and_then(Project::root);
-        let Loaded { config, files, remarks, .. } = config::load(globals, root)?;
+        let Loaded { config, files, remarks, .. } = match whose {
+            Whose::Repository => config::load(globals, repository.as_ref().ok().and_then(Project::root))?,
+            Whose::User => users,
+        };
         let registry = Arc::new(registry(&config, &files)?);
         let launcher = Launcher::new(Supervisor::SelfExe);
         Ok(Self {
             config,
             data_dir,
-            records: Arc::clone(&sqlite) as Arc<dyn Records>,
-            store: sqlite,
+            records,
+            store,
+            about_store: about,
             worktrees,
             registry,
             launcher,
@@ -118,24 +157,38 @@ impl App {
         self.worktrees.project(&path).map_err(|error| Error::usage(with_advice(&error)))
     }
 
-    /// The agent to run: the one named, the configured one, the first one installed, else the demo agent.
-    pub fn choose_agent(&self, named: Option<&str>) -> Result<Name, Error> {
+    /// The agent that was asked for, on the command line or in the configuration.
+    pub fn wanted_agent(&self, named: Option<&str>) -> Result<Option<Name>, Error> {
         let wanted = named.or(self.config.agent.as_deref());
-        if let Some(text) = wanted {
-            let name = Name::new(text).ok_or_else(|| Error::usage("the agent's name is empty"))?;
-            return match self.agents().facts(&name) {
-                AgentFacts::Installed { .. } => Ok(name),
-                AgentFacts::Unknown { hint } | AgentFacts::NotInstalled { hint } => {
-                    Err(Error::usage(format!("agent {name} is not installed: {hint}")))
-                }
-            };
+        let name = |text| Name::new(text).ok_or_else(|| Error::usage("the agent's name is empty"));
+        wanted.map(name).transpose()
+    }
+
+    /// How to install an agent that is not on this machine.
+    pub fn missing(&self, agent: &Name) -> Option<String> {
+        match self.agents().facts(agent) {
+            AgentFacts::Installed { .. } => None,
+            AgentFacts::Unknown { hint } | AgentFacts::NotInstalled { hint } => Some(hint),
         }
+    }
+
+    /// The first agent that is installed, else the demo agent; says which.
+    pub fn default_agent(&self) -> Result<Name, Error> {
         let path = self.launcher.variable("PATH").cloned();
         let entry = self.registry.first_installed(path.as_deref()).ok_or_else(|| {
             Error::start("no agent is installed; `boocoder doctor` says how to install one")
         })?;
         complain!("boocoder: no agent named; using {} ({})", entry.name, entry.title);
         Ok(entry.name.clone())
+    }
+
+    /// The agent to run here and now.
+    pub fn choose_agent(&self, named: Option<&str>) -> Result<Name, Error> {
+        let Some(name) = self.wanted_agent(named)? else { return self.default_agent() };
+        match self.missing(&name) {
+            None => Ok(name),
+            Some(hint) => Err(Error::usage(format!("agent {name} is not installed: {hint}"))),
+        }
     }
 
     /// The agents, as dispatch reaches them.
@@ -154,7 +207,7 @@ impl App {
     }
 
     /// Joins the record as a node, settles what dead ones left, and begins to tidy up after them.
-    pub async fn node(&self, publisher: Arc<dyn Publisher>, label: &str) -> Result<(Node, Tidying), Error> {
+    pub async fn node(&self, publisher: Arc<dyn Publisher>, role: &str) -> Result<(Node, Tidying), Error> {
         let id = NodeId::from_random(random_bytes());
         let data = tidy::data_tag(&self.data_dir)?;
         let agents: Arc<dyn Agents> = Arc::new(self.agents());
@@ -164,30 +217,30 @@ impl App {
             agents,
             publisher,
         };
-        let turns = TurnConfig {
-            limits: self.config.limits.turn(),
-            run_tag: format!("{data}/{id}"),
-            may_fall_back: false,
-        };
-        let label = format!("{label}, process {}", std::process::id());
-        let node = Node::join(ports, NodeConfig { id, label, turns }).await?;
-        for left in node.recover().await? {
-            self.end_unasked(&left).await?;
-        }
-        let tidying =
-            Tidying::begin(self.data_dir.clone(), data, self.worktrees.clone(), Arc::clone(&self.records));
-        Ok((node, tidying))
+        #[cfg(debug_assertions)]
+        let ports = crate::halt::ports(ports);
+        let turns =
+            TurnConfig { limits: self.config.limits.turn(), run_tag: data.clone(), may_fall_back: false };
+        let node = Node::join(ports, NodeConfig { id, label: label(role), turns }).await?;
+        node.recover().await?;
+        Ok((node, self.tidy(data)))
     }
 
-    /// Cancels a task whose `run` was killed before its agent was asked. It is pending again (SPEC D6), but
-    /// whoever wanted it here and now is gone, and no other dispatcher takes tasks yet.
-    async fn end_unasked(&self, left: &Recovered) -> Result<(), Error> {
-        if left.became == RecoveredAs::Pending {
-            self.store.request_stop(left.task).await?;
-            let task = short(left.task);
-            complain!("task {task} was killed before its agent was asked: cancelled, nothing was done");
-        }
-        Ok(())
+    /// Begins to tidy up after dead nodes, whose turns were recovered.
+    pub fn tidy(&self, data_tag: String) -> Tidying {
+        Tidying::begin(self.data_dir.clone(), data_tag, self.worktrees.clone(), Arc::clone(&self.records))
+    }
+
+    /// The recorded project of a repository, by its top folder.
+    pub async fn ensure_project(
+        &self,
+        repository: &Path,
+        name: Option<String>,
+    ) -> Result<task::Project, Error> {
+        let last = repository.file_name().unwrap_or(repository.as_os_str());
+        let name = name.unwrap_or_else(|| last.to_string_lossy().into_owned());
+        let new = NewProject { name, path: Some(repository.to_owned()) };
+        Ok(self.records.ensure_project(new).await?)
     }
 
     /// Prints each item as one line of JSON.
@@ -199,6 +252,12 @@ impl App {
         });
         printed.and_then(|()| out.flush()).map_err(|error| Error::failed(format!("stdout: {error}")))
     }
+}
+
+/// What people read of a node: what it is for, and where it runs.
+fn label(role: &str) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{role} on {}, process {}", host.trim(), std::process::id())
 }
 
 /// The repository around the project's path, or around the current folder.

@@ -19,7 +19,7 @@ use crate::{
 
 /// Lists the agents: whether they are installed, their version and the route that a task would take.
 pub async fn run(globals: &Globals) -> Result<Code, Error> {
-    let app = App::open(globals)?;
+    let app = App::open(globals).await?;
     app.remark();
     let tag = RunTag::new(format!("{}/version", tidy::data_tag(&app.data_dir)?))
         .map_err(|error| Error::start(error.to_string()))?;

@@ -26,7 +26,7 @@ const SHOWN: usize = 256 * 1024;
 
 /// Looks at changes and decides about them.
 pub async fn run(globals: &Globals, command: ChangeCommand) -> Result<Code, Error> {
-    let app = App::open(globals)?;
+    let app = App::open(globals).await?;
     match command {
         ChangeCommand::List(args) => list(&app, &args).await?,
         ChangeCommand::Show { change, format } => {

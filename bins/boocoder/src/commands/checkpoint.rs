@@ -20,7 +20,7 @@ use crate::{
 
 /// Looks at checkpoints and goes back to one.
 pub async fn run(globals: &Globals, command: CheckpointCommand) -> Result<Code, Error> {
-    let app = App::open(globals)?;
+    let app = App::open(globals).await?;
     match command {
         CheckpointCommand::List { task, json } => list(&app, &task, json).await?,
         CheckpointCommand::Restore { checkpoint } => restore(&app, &checkpoint).await?,

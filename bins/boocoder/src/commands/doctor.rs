@@ -17,7 +17,7 @@ use worktree::Leftover;
 
 /// Says what is missing and how to install it, and what earlier runs left over. Changes nothing.
 pub async fn run(globals: &Globals) -> Result<Code, Error> {
-    let app = App::open(globals)?;
+    let app = App::open(globals).await?;
     say!("data directory   {}", app.data_dir.display());
     match app.require_repository() {
         Ok(path) => say!("repository       {}", path.display()),

@@ -2,24 +2,23 @@
 
 mod ask;
 mod decide;
-mod prompt;
 mod watch;
 
-use std::{io::IsTerminal, path::Path, sync::Arc, time::Duration};
+use std::{io::IsTerminal, sync::Arc, time::Duration};
 
 use dispatch_core::{
-    ids::TaskId,
-    ports::{NewProject, Records},
-    task::{Name, NewTask, PermissionPolicy, Task, TaskState, TurnOptions},
+    ids::{Seq, TaskId},
+    ports::Records,
+    task::{NewTask, PermissionPolicy, Task, TaskState},
 };
 use dispatch_driver::{Node, random_bytes};
 
 use crate::{
     cli::{Globals, Run},
     exit::{Code, Error},
-    frames::{self, Follow},
+    frames::{self, Cursor, Follow},
     keyboard::Keyboard,
-    show::text::Style,
+    show::view::View,
     signals::{Ask, Signals},
     wire::App,
 };
@@ -32,32 +31,27 @@ const POLL: Duration = Duration::from_secs(2);
 
 /// Runs one task, shows it, and decides about its change.
 pub async fn run(globals: &Globals, args: Run) -> Result<Code, Error> {
-    let input = prompt::read(&args)?;
-    let app = App::open(globals)?;
+    let request = &args.request;
+    let input = request.input()?;
+    let app = App::open(globals).await?;
     let repository = app.require_repository()?;
     app.remark();
-    let agent = app.choose_agent(args.agent.as_deref())?;
-    let options = TurnOptions {
-        agent: Some(agent),
-        model: name(args.model.as_ref().or(app.config.model.as_ref())),
-        mode: name(args.mode.as_ref().or(app.config.mode.as_ref())),
-        thinking: name(args.thinking.as_ref().or(app.config.thinking.as_ref())),
-    };
-    let permissions = permissions(&args, &app);
+    let options = request.options(app.choose_agent(request.agent.as_deref())?, &app.config);
+    let can_ask = !args.json && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let mut signals = Signals::take()?;
 
     let (wake, woken) = frames::wake();
-    let (node, tidying) = app.node(wake, "run").await?;
-    let path = Some(repository.clone());
-    let project = app.records.ensure_project(NewProject { name: project_name(&repository), path }).await?;
+    let (node, mut tidying) = app.node(wake, "run").await?;
+    let project = app.ensure_project(&repository, None).await?;
     let new = NewTask {
         options,
-        permissions,
+        permissions: request.permissions(can_ask, &app.config),
+        attended_by: Some(node.id()),
         ..NewTask::new(TaskId::from_random(random_bytes()), project.id, input)
     };
     let task = app.records.create_task(new).await?;
-    let follow = Follow::new(Arc::clone(&app.records), task.session, woken);
-    let showing = Showing::begin(follow, args.json, Style::for_terminal(std::io::stdout().is_terminal()));
+    let cursor = Cursor::new(Arc::clone(&app.records), task.session, Seq(0));
+    let showing = Showing::begin(Follow::new(cursor, woken), View::new(args.json));
     let mut keyboard = Keyboard::default();
     let node = Arc::new(node);
     let attended = attend(&node, &app, &task, showing, &mut signals, &mut keyboard).await;
@@ -68,7 +62,7 @@ pub async fn run(globals: &Globals, args: Run) -> Result<Code, Error> {
     let Attended { mut ended_by, is_shown } = attended?;
     tokio::select! {
         biased;
-        () = tidying.end() => {}
+        _ = tidying.end() => {}
         // The next run goes on with it.
         ask = signals.next() => ended_by = Some(ask),
     }
@@ -131,7 +125,8 @@ async fn turn(node: Arc<Node>, records: Arc<dyn Records>, id: TaskId) -> Result<
         if records.task(id).await?.state != TaskState::Pending {
             break;
         }
-        tokio::time::sleep(POLL).await;
+        // Its session's turn may have ended, in this process or another.
+        let _ = tokio::time::timeout(POLL, node.woken()).await;
     }
     Ok(())
 }
@@ -146,24 +141,4 @@ async fn stop(node: &Node, task: TaskId, ask: Ask, ended_by: &mut Option<Ask>) {
         complain!("the stop could not be recorded: {error}; try again");
         *ended_by = None;
     }
-}
-
-fn permissions(args: &Run, app: &App) -> PermissionPolicy {
-    let can_ask = !args.json && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    match app.config.permissions {
-        _ if args.allow => PermissionPolicy::Allow,
-        _ if args.deny => PermissionPolicy::Deny,
-        Some(PermissionPolicy::Ask) | None if can_ask => PermissionPolicy::Ask,
-        Some(PermissionPolicy::Ask) | None => PermissionPolicy::Deny,
-        Some(configured) => configured,
-    }
-}
-
-fn name(text: Option<&String>) -> Option<Name> {
-    text.and_then(|text| Name::new(text))
-}
-
-fn project_name(repository: &Path) -> String {
-    let last = repository.file_name().unwrap_or(repository.as_os_str());
-    last.to_string_lossy().into_owned()
 }

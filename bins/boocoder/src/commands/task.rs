@@ -1,102 +1,72 @@
 //! `boocoder task`.
 
-use dispatch_core::{
-    conversation::{Part, Role},
-    ports::TaskFilter,
-    task::{Task, TaskState, first_chars},
-};
+mod add;
+mod list;
+mod show;
+mod stop;
+mod watch;
+mod why;
+
+use dispatch_core::task::{Task, TaskState};
+
+pub use stop::wait_for_end;
 
 use crate::{
-    cli::{Globals, TaskCommand, TaskList},
-    exit::{Code, Error, unknown_state},
-    show::{
-        stream::tool_status,
-        table::{short, table},
-        text::{safe, safe_line},
-    },
+    cli::{Globals, TaskCommand},
+    exit::{Code, Error},
+    show::table::short,
     wire::App,
 };
 
-/// Looks at tasks.
+/// Queues, looks at, stops and resumes tasks.
 pub async fn run(globals: &Globals, command: TaskCommand) -> Result<Code, Error> {
-    let app = App::open(globals)?;
+    if let TaskCommand::Add(args) = command {
+        return add::add(globals, &args).await;
+    }
+    let app = App::open(globals).await?;
     match command {
-        TaskCommand::List(args) => list(&app, &args).await?,
-        TaskCommand::Show { task, json } => show(&app, &task, json).await?,
+        TaskCommand::Add(_) => {}
+        TaskCommand::List(args) => list::list(&app, &args).await?,
+        TaskCommand::Show { task, json } => show::show(&app, &task, json).await?,
+        TaskCommand::Watch(args) => return watch::watch(&app, &args).await,
+        TaskCommand::Stop(args) => return stop::stop(&app, &args).await,
+        TaskCommand::Resume { tasks } => return resume(&app, &tasks).await,
+        TaskCommand::Why { task } => why::why(&app, &task).await?,
     }
     Ok(Code::Completed)
 }
 
-async fn list(app: &App, args: &TaskList) -> Result<(), Error> {
-    let state = match &args.state {
-        Some(word) => Some(word.parse::<TaskState>().map_err(|_| unknown_state(word, TaskState::ALL, ""))?),
-        None => None,
-    };
-    let project = app.project_filter(args.all).await?;
-    let filter = TaskFilter { project, state, limit: args.limit, ..TaskFilter::default() };
-    let tasks = app.records.tasks(&filter).await?;
-    if args.json {
-        return app.json_lines(&tasks);
+/// Makes tasks pending again, those that can be.
+async fn resume(app: &App, prefixes: &[String]) -> Result<Code, Error> {
+    let mut code = Code::Completed;
+    let mut is_pending = false;
+    for prefix in prefixes {
+        let resumed = async {
+            let task = app.records.find_task(prefix).await?;
+            app.records.resume_task(task.id).await
+        };
+        match resumed.await.map_err(Error::from) {
+            Ok(task) => {
+                is_pending |= task.state == TaskState::Pending;
+                say!("{} {}", short(task.id), state_of(&task));
+            }
+            Err(error) => {
+                complain!("boocoder: {error}");
+                code = error.code();
+            }
+        }
     }
-    let row = |task: &Task| {
-        vec![
-            short(task.id),
-            state_of(task),
-            task.options.agent.as_ref().map_or("native".to_owned(), |agent| safe_line(agent.as_str())),
-            safe_line(first_chars(&task.input, 60)),
-        ]
-    };
-    put!("{}", table(&["TASK", "STATE", "AGENT", "INPUT"], &tasks.iter().map(row).collect::<Vec<_>>()));
-    Ok(())
+    if is_pending && why::serving(app).await?.is_empty() {
+        complain!("boocoder: {}", why::NOBODY_SERVES);
+    }
+    Ok(code)
 }
 
+/// A task's state, with what belongs to it.
 fn state_of(task: &Task) -> String {
     match task.reason {
         Some(reason) if reason.as_str() != task.state.as_str() => format!("{} ({reason})", task.state),
         _ if task.state == TaskState::Running && task.stop_requested => "running (stopping)".to_owned(),
         _ => task.state.to_string(),
-    }
-}
-
-async fn show(app: &App, prefix: &str, json: bool) -> Result<(), Error> {
-    let task = app.records.find_task(prefix).await?;
-    let messages = app.records.messages(task.chat).await?;
-    let messages: Vec<_> = messages.into_iter().filter(|message| message.task == task.id).collect();
-    if json {
-        return app.json_lines(&[serde_json::json!({ "task": task, "messages": messages })]);
-    }
-    say!("task     {}", task.id);
-    say!("state    {}", state_of(&task));
-    say!("agent    {}", task.options.agent.as_ref().map_or("native", |agent| agent.as_str()));
-    say!("session  {}", task.session);
-    if let Some(route) = task.route {
-        say!("route    {route}");
-    }
-    if let Some(summary) = &task.summary {
-        say!("summary  {}", safe_line(summary));
-    }
-    for message in &messages {
-        say!("\n{} ({})", message.role, message.state);
-        if message.role == Role::User {
-            say!("{}", safe(&message.content));
-        }
-        message.parts.iter().for_each(part);
-    }
-    Ok(())
-}
-
-fn part(part: &Part) {
-    match part {
-        Part::Text { text, .. } => say!("{}", safe(text)),
-        Part::Reasoning { text } => say!("(reasoning) {}", safe(text)),
-        Part::ToolCall { tool_call: call } => {
-            say!("* {} {} {}", safe_line(&call.kind), safe_line(&call.title), tool_status(call.status));
-        }
-        Part::Plan { entries } => {
-            for entry in entries {
-                say!("- {} ({})", safe_line(&entry.content), safe_line(&entry.status));
-            }
-        }
-        Part::Error { reason, text } => say!("! {reason}: {}", safe(text)),
     }
 }

@@ -11,8 +11,8 @@ use crate::{
 };
 
 /// Trusts the repository's own configuration as it stands now.
-pub fn run(globals: &Globals) -> Result<Code, Error> {
-    let app = App::open(globals)?;
+pub async fn run(globals: &Globals) -> Result<Code, Error> {
+    let app = App::open(globals).await?;
     let repository = app.require_repository()?;
     let path = repository.join(trust::FILE);
     let content = fs::read_to_string(&path).map_err(|error| {

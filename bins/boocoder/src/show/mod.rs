@@ -21,3 +21,4 @@ pub mod log;
 pub mod stream;
 pub mod table;
 pub mod text;
+pub mod view;

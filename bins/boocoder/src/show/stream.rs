@@ -88,6 +88,11 @@ impl<W: Write> Stream<W> {
         self.broken |= self.out.flush().is_err();
     }
 
+    /// Whether nobody reads any more.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Ends the line that is being written.
     pub fn fresh_line(&mut self) {
         if self.line != Line::Empty {

@@ -1,10 +1,7 @@
 //! The turn as it goes by. Shown in a task of its own, so that a reader that stalls holds up nothing but
 //! the showing.
 
-use std::{
-    io::{self, BufWriter, Stdout, Write},
-    time::Duration,
-};
+use std::time::Duration;
 
 use dispatch_core::frame::{Frame, FrameBody};
 use tokio::{
@@ -12,10 +9,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
-use crate::{
-    frames::Follow,
-    show::{stream::Stream, text::Style},
-};
+use crate::{frames::Follow, show::view::View};
 
 /// How long to wait after the record could not be read.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -28,13 +22,8 @@ pub struct Showing {
 }
 
 impl Showing {
-    /// Begins to show a session's frames, as text or as JSON lines.
-    pub fn begin(follow: Follow, json: bool, style: Style) -> Self {
-        let view = if json {
-            View::Json { out: BufWriter::new(io::stdout()), broken: false }
-        } else {
-            View::Text(Box::new(Stream::new(BufWriter::new(io::stdout()), style)))
-        };
+    /// Begins to show a session's frames.
+    pub fn begin(follow: Follow, view: View) -> Self {
         let (turn_ended, ended) = watch::channel(false);
         let (asked, questions) = mpsc::unbounded_channel();
         Self { task: tokio::spawn(show(follow, view, ended, asked)), turn_ended, questions }
@@ -99,36 +88,4 @@ async fn show(
             let _ = asked.send(frame.body);
         }
     }
-}
-
-enum View {
-    Text(Box<Stream<BufWriter<Stdout>>>),
-    Json { out: BufWriter<Stdout>, broken: bool },
-}
-
-impl View {
-    fn show(&mut self, frames: &[Frame]) {
-        match self {
-            Self::Json { out, broken } => *broken = *broken || json_lines(out, frames).is_err(),
-            Self::Text(stream) => {
-                frames.iter().for_each(|frame| stream.frame(&frame.body));
-                stream.flush();
-            }
-        }
-    }
-
-    fn end(&mut self) {
-        if let Self::Text(stream) = self {
-            stream.fresh_line();
-            stream.flush();
-        }
-    }
-}
-
-fn json_lines(out: &mut impl Write, frames: &[Frame]) -> io::Result<()> {
-    for frame in frames {
-        serde_json::to_writer(&mut *out, frame)?;
-        out.write_all(b"\n")?;
-    }
-    out.flush()
 }

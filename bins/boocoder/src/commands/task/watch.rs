@@ -1,0 +1,106 @@
+//! `boocoder task watch`.
+
+use std::time::Duration;
+
+use dispatch_core::{
+    frame::Frame,
+    ids::{Seq, TaskId},
+    ports::{Class, RecordsError},
+    task::{Task, TaskState},
+};
+
+use super::why;
+use crate::{
+    cli::TaskWatch,
+    exit::{Code, Error},
+    frames::Cursor,
+    show::view::View,
+    wire::App,
+};
+use std::sync::Arc;
+
+/// How often the record is looked at: its frames may come from any process.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long to wait after the record could not be reached.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Shows what is recorded of a task's session, and what comes, until the task has ended.
+pub async fn watch(app: &App, args: &TaskWatch) -> Result<Code, Error> {
+    let task = app.records.find_task(&args.task).await?;
+    if task.state == TaskState::Pending {
+        complain!("task {} {}", task.id, why::waiting(app, &task).await?);
+    }
+    let cursor = Cursor::new(Arc::clone(&app.records), task.session, Seq(args.since));
+    let mut watching = Watching { app, task: task.id, json: args.json, cursor, view: View::new(args.json) };
+    let code = loop {
+        match watching.look().await {
+            Ok(Look::Goes) => tokio::time::sleep(POLL).await,
+            Ok(Look::Ended(task)) => break Code::of_task(task.state, task.reason),
+            Ok(Look::NobodyReads) => break Code::Completed,
+            Err(RecordsError::Store(error)) if error.class() == Class::Retry => {
+                complain!("boocoder: {error}; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    watching.view.end();
+    Ok(code)
+}
+
+struct Watching<'a> {
+    app: &'a App,
+    task: TaskId,
+    json: bool,
+    cursor: Cursor,
+    view: View,
+}
+
+/// What a look at the record found, once everything that was there is shown.
+enum Look {
+    Goes,
+    Ended(Box<Task>),
+    NobodyReads,
+}
+
+impl Watching<'_> {
+    async fn look(&mut self) -> Result<Look, RecordsError> {
+        // Looked at before the frames: those of a task that has ended by then are all recorded.
+        let task = self.app.records.task(self.task).await?;
+        let has_ended = task.state.is_terminal();
+        // After its end, what follows the task's own last frame is another task's affair.
+        let mut held = Vec::new();
+        loop {
+            let frames = self.cursor.read().await?;
+            if frames.is_empty() {
+                break;
+            }
+            if !has_ended {
+                self.show(frames);
+            } else {
+                held.extend(frames);
+                if let Some(last) = held.iter().rposition(|frame| self.is_own(frame)) {
+                    let others = held.split_off(last + 1);
+                    self.show(std::mem::replace(&mut held, others));
+                }
+            }
+            if self.view.is_broken() {
+                return Ok(Look::NobodyReads);
+            }
+        }
+        Ok(if has_ended { Look::Ended(Box::new(task)) } else { Look::Goes })
+    }
+
+    /// A program gets the session's stream without gaps, a person what is about the task.
+    fn show(&mut self, mut frames: Vec<Frame>) {
+        if !self.json {
+            frames.retain(|frame| self.is_own(frame));
+        }
+        self.view.show(&frames);
+    }
+
+    fn is_own(&self, frame: &Frame) -> bool {
+        frame.about.task_id == Some(self.task)
+    }
+}
