@@ -22,6 +22,12 @@ pub(crate) enum Fault {
     #[cfg(feature = "sqlite")]
     #[error(transparent)]
     Sql(#[from] rusqlite::Error),
+    #[cfg(feature = "postgres")]
+    #[error("{}", crate::postgres::said(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    #[cfg(feature = "postgres")]
+    #[error("the database did not answer within {} s", .0.as_secs())]
+    TimedOut(std::time::Duration),
     #[error(transparent)]
     Bad(#[from] BadRow),
     #[error("a value cannot be written as JSON: {0}")]
@@ -73,6 +79,12 @@ impl Fault {
         if let Self::Sql(rusqlite::Error::SqliteFailure(error, _)) = self {
             use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull};
             return matches!(error.code, DatabaseBusy | DatabaseLocked | DiskFull);
+        }
+        #[cfg(feature = "postgres")]
+        match self {
+            Self::Postgres(error) => return crate::postgres::may_pass(error),
+            Self::TimedOut(_) => return true,
+            _ => {}
         }
         false
     }

@@ -1,7 +1,9 @@
 //! Fresh ids and the time: what the core does not have.
 
+#[cfg(feature = "sqlite")]
 use std::time::{SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "sqlite")]
 use dispatch_core::ids::Timestamp;
 
 use crate::fault::Fault;
@@ -14,6 +16,7 @@ pub(crate) fn random() -> Result<[u8; 16], Fault> {
 }
 
 /// The store's clock. An embedded store's is the machine's.
+#[cfg(feature = "sqlite")]
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

@@ -1,0 +1,114 @@
+//! The queue: only the head of a session is ever claimable.
+
+use dispatch_core::{
+    ids::TaskId,
+    ports::WaitsFor,
+    task::{Task, TaskState, TerminalReason},
+};
+
+use super::{
+    db::{Db, Tx},
+    tasks,
+};
+use crate::{
+    fault::{BadRow, Fault},
+    rows::Stage,
+};
+
+/// Holds a session: before any of its tasks that run or wait is changed.
+pub(super) const LOCK_SESSION: &str = "SELECT num FROM session WHERE id = $1 FOR NO KEY UPDATE";
+/// The same by its row.
+pub(super) const LOCK_SESSION_ROW: &str = "SELECT num FROM session WHERE num = $1 FOR NO KEY UPDATE";
+/// The same by one of its tasks.
+pub(super) const LOCK_SESSION_OF_TASK: &str =
+    "SELECT num, id FROM session WHERE num = (SELECT session FROM task WHERE id = $1) FOR NO KEY UPDATE";
+
+/// A statement of its own, so that it sees what the last holder of the session left.
+pub(super) const PROMOTE: &str = "UPDATE task SET state = 'ready'
+WHERE num = (SELECT num FROM task WHERE session = $1 AND state = 'queued' ORDER BY ord LIMIT 1)
+  AND NOT EXISTS (SELECT 1 FROM task WHERE session = $1 AND state IN ('ready', 'running'))
+RETURNING num";
+
+/// Makes the session's oldest waiting task claimable, unless one of its tasks is claimable or running.
+pub(super) async fn promote(tx: &mut Tx, session: i64) -> Result<(), Fault> {
+    if !tx.query(PROMOTE, &[&session]).await?.is_empty() {
+        tx.wakes = true;
+    }
+    Ok(())
+}
+
+/// What a task waits for.
+pub(super) async fn waits_for(db: &Db, id: TaskId) -> Result<WaitsFor, Fault> {
+    const WAITS: &str = "SELECT t.num, t.state, t.attended_by IS NOT NULL,
+      (SELECT h.id FROM task h WHERE h.session = t.session AND h.state IN ('ready', 'running')),
+      (SELECT count(*) FROM task q WHERE q.session = t.session AND q.state = 'queued' AND q.ord < t.ord)
+    FROM task t WHERE t.id = $1";
+    let rows = db.query(WAITS, &[&id.to_string()]).await?;
+    let row = rows.first().ok_or(Fault::NotFound { what: "task", id: id.to_string() })?;
+    let num = row.try_get(0)?;
+    let bad = |column, why: String| BadRow { table: "task", row: num, column, why };
+    let stage: Stage = row
+        .try_get::<_, &str>(1)?
+        .parse()
+        .map_err(|why: dispatch_core::task::UnknownWord| bad("state", why.to_string()))?;
+    let head: Option<&str> = row.try_get(3)?;
+    let ahead: i64 = row.try_get(4)?;
+    Ok(match (stage, head) {
+        (Stage::Running | Stage::Ended(_), _) => WaitsFor::Nothing,
+        (Stage::Queued, Some(head)) => WaitsFor::Behind {
+            head: head.parse().map_err(|why: dispatch_core::ids::BadId| bad("id", why.to_string()))?,
+            ahead: ahead.unsigned_abs() + 1,
+        },
+        (Stage::Queued | Stage::Ready, _) if row.try_get(2)? => WaitsFor::ItsProcess,
+        (Stage::Queued | Stage::Ready, _) => WaitsFor::Slot,
+    })
+}
+
+/// Makes a task that was broken off pending again, the oldest of its session (SPEC D6, D7).
+pub(super) async fn resume(tx: &mut Tx, id: TaskId) -> Result<Task, Fault> {
+    let task_id = id.to_string();
+    let [_, rows] = tx
+        .pipeline([
+            (LOCK_SESSION_OF_TASK, &[&task_id]),
+            (
+                "SELECT t.num, t.session, t.ord, s.open, c.open FROM task t
+                   JOIN session s ON s.num = t.session JOIN chat c ON c.num = t.chat
+                 WHERE t.id = $1 FOR NO KEY UPDATE OF t",
+                &[&task_id],
+            ),
+        ])
+        .await?;
+    let row = rows.first().ok_or(Fault::NotFound { what: "task", id: task_id })?;
+    let (num, session, ord): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let task = tasks::task_in(tx, id).await?;
+    match (task.state, task.reason) {
+        (TaskState::Pending | TaskState::Running, _) => return Ok(task),
+        (TaskState::Interrupted, _) | (TaskState::Cancelled, Some(TerminalReason::Shutdown)) => {}
+        (state, reason) => {
+            let why = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            return Err(Fault::Refused(format!(
+                "the task is {state}{why}: only one that was interrupted, or cancelled by a shutdown, can be resumed"
+            )));
+        }
+    }
+    if !row.try_get::<_, bool>(3)? {
+        return Err(Fault::Refused("its session is closed: reopen it first".into()));
+    }
+    if !row.try_get::<_, bool>(4)? {
+        return Err(Fault::Refused("its chat is closed: make a new task".into()));
+    }
+    tx.pipeline([
+        // Should the head be claimed this moment, this waits for it, and leaves it alone.
+        ("UPDATE task SET state = 'queued' WHERE session = $1 AND state = 'ready' AND ord > $2", &[&session, &ord]),
+        (
+            "UPDATE task SET state = 'queued', resumed = true, stopped = NULL, prompt_sent = false, reason = NULL,
+               finished_at = NULL, assistant_message = NULL, attended_by = NULL, node = NULL
+             WHERE num = $1",
+            &[&num],
+        ),
+        ("UPDATE task_result SET summary = NULL WHERE task = $1", &[&num]),
+    ])
+    .await?;
+    promote(tx, session).await?;
+    tasks::task_in(tx, id).await
+}
