@@ -83,7 +83,7 @@ locked AS MATERIALIZED (
     )
 });
 
-/// Values: node, its id, the task's id, running ids. The row is waited for.
+/// Values: node, its id, the task's id, running ids, agents without room. The row is waited for.
 static ONE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "WITH me AS MATERIALIZED (SELECT num FROM node WHERE num = $1 AND NOT gone AND expires_at > now()),
@@ -93,7 +93,8 @@ unheard AS MATERIALIZED (
 oldest AS MATERIALIZED (SELECT num FROM task WHERE false),
 locked AS MATERIALIZED (
   SELECT t.num FROM task t JOIN me ON true
-  WHERE t.id = $3 AND t.state = 'ready' AND coalesce(t.attended_by, $2) = $2 FOR NO KEY UPDATE OF t),
+  WHERE t.id = $3 AND t.state = 'ready' AND coalesce(t.attended_by, $2) = $2
+    AND t.agent <> ALL ($5::text[]) FOR NO KEY UPDATE OF t),
 {HOLD}
 {}",
         *SHOW
@@ -149,10 +150,7 @@ pub(super) async fn claim(
     let mut tries = TRIES;
     while room.free > 0 && tries > 0 {
         let batch = match request.only {
-            Some(only) => {
-                let values: super::db::Values<'_> = &[&node, &id.to_string(), &only.to_string(), &running];
-                read(&db.query(&ONE, values).await?, 1)?
-            }
+            Some(only) => one(db, (node, id), only, &room, &running).await?,
             None => any(db, node, &room, &running).await?,
         };
         tries = match (batch.others_were_faster, batch.bad.is_empty()) {
@@ -181,6 +179,18 @@ async fn any(db: &Db, node: i64, room: &Room, running: &[String]) -> Result<Batc
         room.limits.iter().map(|(agent, limit)| (agent.as_str(), count(*limit).min(free))).unzip();
     let rows = db.query(&ANY, &[&node, &free, &running, &agents, &limits, &SPARE]).await?;
     read(&rows, free)
+}
+
+async fn one(
+    db: &Db,
+    (node, id): (i64, NodeId),
+    only: TaskId,
+    room: &Room,
+    running: &[String],
+) -> Result<Batch, Fault> {
+    let full: Vec<&str> =
+        room.limits.iter().filter(|(_, left)| **left == 0).map(|(agent, _)| agent.as_str()).collect();
+    read(&db.query(&ONE, &[&node, &id.to_string(), &only.to_string(), &running, &full]).await?, 1)
 }
 
 fn read(rows: &[Row], free: i64) -> Result<Batch, Fault> {

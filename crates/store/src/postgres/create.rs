@@ -2,7 +2,7 @@
 
 use dispatch_core::{
     conversation::{MessageState, Role},
-    ids::{ChatId, MessageId, SessionId, Timestamp},
+    ids::{ChatId, MessageId, NodeId, SessionId, Timestamp},
     task::{NewTask, Task, TaskState, chat_title, session_title},
 };
 use tokio_postgres::Row;
@@ -10,11 +10,12 @@ use tokio_postgres::Row;
 use super::{
     claim::agent_column,
     db::{Tx, Values},
+    host::Host,
     queue::PROMOTE,
     tasks,
     text::shown,
 };
-use crate::{fault::Fault, fresh::random};
+use crate::{fault::Fault, fresh::random, node_lock};
 
 /// The session that is given, or the given chat's; it is held.
 const SESSION: &str = "SELECT num, id, project, open FROM session
@@ -27,7 +28,7 @@ const NEWEST_CHAT: &str = "SELECT num, id, session, open FROM chat
 WHERE session = (SELECT num FROM session WHERE id = $1) AND open ORDER BY num DESC LIMIT 1";
 
 /// Held until the task is there, so that whoever finds the node gone finds the task, too.
-const NODE: &str = "SELECT num FROM node WHERE id = $1 AND NOT gone AND expires_at > now() FOR SHARE";
+const NODE: &str = "SELECT host FROM node WHERE id = $1 AND NOT gone AND expires_at > now() FOR SHARE";
 
 /// Makes what is missing; the session's own promotion decides what becomes claimable.
 const MAKE: &str = "WITH made_session AS (
@@ -68,7 +69,7 @@ struct Found<'a> {
 }
 
 /// Makes a task and what it lacks, once for an id; the transaction is committed by the caller.
-pub(super) async fn create(tx: &mut Tx, new: &NewTask) -> Result<Task, Fault> {
+pub(super) async fn create(tx: &mut Tx, host: &Host, new: &NewTask) -> Result<Task, Fault> {
     let id = new.id.to_string();
     let (session, chat) = (new.session.map(|id| id.to_string()), new.chat.map(|id| id.to_string()));
     let node = new.attended_by.map(|id| id.to_string());
@@ -89,7 +90,7 @@ pub(super) async fn create(tx: &mut Tx, new: &NewTask) -> Result<Task, Fault> {
         return Err(Fault::Refused("the task is empty: say what is to be done".into()));
     }
     if let Some(node) = new.attended_by
-        && nodes.is_empty()
+        && !is_alive(nodes.first(), host, node)?
     {
         return Err(Fault::Refused(format!("node {node}, which alone may run the task, is not running")));
     }
@@ -100,6 +101,12 @@ pub(super) async fn create(tx: &mut Tx, new: &NewTask) -> Result<Task, Fault> {
         newest_chat: newest_chats.first(),
     };
     make(tx, new, &found.place(new)?).await
+}
+
+/// Whether a node lives, as far as can be told from here: one of this data folder holds its lock.
+fn is_alive(row: Option<&Row>, host: &Host, node: NodeId) -> Result<bool, Fault> {
+    let Some(row) = row else { return Ok(false) };
+    Ok(row.try_get::<_, &str>(0)? != host.id || !node_lock::is_free(&host.nodes, &node.to_string())?)
 }
 
 impl Found<'_> {

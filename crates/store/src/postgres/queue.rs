@@ -1,6 +1,7 @@
 //! The queue: only the head of a session is ever claimable.
 
 use dispatch_core::{
+    frame::{About, FrameBody},
     ids::TaskId,
     ports::WaitsFor,
     task::{Task, TaskState, TerminalReason},
@@ -8,6 +9,7 @@ use dispatch_core::{
 
 use super::{
     db::{Db, Tx},
+    frames::{self, Answered, Source},
     tasks,
 };
 use crate::{
@@ -102,13 +104,19 @@ pub(super) async fn resume(tx: &mut Tx, id: TaskId) -> Result<Task, Fault> {
         ("UPDATE task SET state = 'queued' WHERE session = $1 AND state = 'ready' AND ord > $2", &[&session, &ord]),
         (
             "UPDATE task SET state = 'queued', resumed = true, stopped = NULL, prompt_sent = false, reason = NULL,
-               finished_at = NULL, assistant_message = NULL, attended_by = NULL, node = NULL
+               finished_at = NULL, assistant_message = NULL, attended_by = NULL, node = NULL,
+               first_seq = (SELECT s.last_seq + 1 FROM session s WHERE s.num = task.session)
              WHERE num = $1",
             &[&num],
         ),
+        // What earlier attempts cost stays: it was spent.
         ("UPDATE task_result SET summary = NULL WHERE task = $1", &[&num]),
     ])
     .await?;
+    let about = About { chat_id: Some(task.chat), message_id: None, task_id: Some(id) };
+    let source = Source { session, task: num, session_id: task.session, about };
+    let frame = FrameBody::TaskState { state: TaskState::Pending, reason: None };
+    frames::append_last(tx, &source, None, vec![frame], Answered::Not).await?;
     promote(tx, session).await?;
     tasks::task_in(tx, id).await
 }

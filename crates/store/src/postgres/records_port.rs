@@ -35,7 +35,7 @@ async fn call<T>(
 impl PostgresStore {
     async fn create(&self, new: &NewTask) -> Result<Task, Fault> {
         let mut tx = self.db.begin().await?;
-        let made = create::create(&mut tx, new).await?;
+        let made = create::create(&mut tx, &self.host, new).await?;
         self.commit(tx).await?;
         Ok(made)
     }
