@@ -3,6 +3,8 @@
 pub mod faults;
 pub mod model_server;
 pub mod product;
+pub mod queue;
 pub mod real_agents;
+pub mod serve;
 pub mod sim;
 pub mod terminal;
