@@ -32,9 +32,10 @@ async fn one_that_exits_at_once_is_named_with_its_code_and_last_words() {
 #[tokio::test]
 async fn one_that_prints_something_else_is_shown() {
     let mut fixture = Fixture::new(&["--fault", "garbage"]);
-    fixture.settings.connection.time_limits.initialize = Duration::from_millis(300);
+    // Long enough to start in, for what it prints is to be heard.
+    fixture.settings.connection.time_limits.initialize = Duration::from_secs(3);
     let text = fixture.start_failure().await.text;
-    let expected = "agent demo did not answer initialize within 300 ms; what it prints is not ACP\n\n\
+    let expected = "agent demo did not answer initialize within 3 s; what it prints is not ACP\n\n\
                     standard output:\nWelcome! This is no JSON.";
     assert!(text.starts_with(expected), "{text}");
 }
@@ -50,9 +51,10 @@ async fn one_that_prints_without_end_is_given_up_early() {
 #[tokio::test]
 async fn one_that_never_answers_is_given_up_in_time() {
     let mut fixture = Fixture::new(&["--fault", "silent", "--fault", "stderr=thinking"]);
-    fixture.settings.connection.time_limits.initialize = Duration::from_millis(300);
+    // Long enough to start in, for what it prints is to be heard.
+    fixture.settings.connection.time_limits.initialize = Duration::from_secs(3);
     let text = fixture.start_failure().await.text;
-    assert_eq!(text, "agent demo did not answer initialize within 300 ms\n\nstandard error:\nthinking");
+    assert_eq!(text, "agent demo did not answer initialize within 3 s\n\nstandard error:\nthinking");
 }
 
 #[tokio::test]

@@ -1,0 +1,32 @@
+//! What an agent makes its dispatcher hold in memory. A test program of its own, whose peak is this test's.
+
+#![allow(clippy::unwrap_used, reason = "what surprises a test ends it")]
+
+#[path = "acp/agent_process.rs"]
+#[allow(dead_code, reason = "shared with the tests of `acp`")]
+mod agent_process;
+#[path = "acp/common.rs"]
+#[allow(dead_code, reason = "shared with the tests of `acp`")]
+mod common;
+
+use common::Fixture;
+use dispatch_core::agent::EndedHow;
+
+/// The most memory that this process has had so far, in bytes (proc(5): `VmHWM`).
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn long_lines_cost_no_memory() {
+    let fixture = Fixture::new(&[]);
+    fixture.run("/say warm").await;
+    let before = peak();
+    // No line end and no message in 300 MB, of which up to the limit of a line is kept.
+    let (_, end) = fixture.run("/long-line 300000000\n/say through").await;
+    assert_eq!(end.how, EndedHow::Completed);
+    let more = peak() - before;
+    assert!(more < 64 << 20, "{} MiB more", more >> 20);
+}
