@@ -65,7 +65,13 @@ impl Turn<'_> {
                 self.stop_reason = reason;
                 return Ok(Flow::End);
             }
-            M::Update(update) => self.update(update)?,
+            M::Update(update) => {
+                let session = Value::from(self.session.as_str());
+                let line = format!(
+                    r#"{{"jsonrpc":"2.0","method":"session/update","params":{{"sessionId":{session},"update":{update}}}}}"#
+                );
+                self.agent.wire.raw(format!("{line}\n").as_bytes())?;
+            }
             M::Notify { method, params } => {
                 self.agent.wire.send(&json!({"jsonrpc": "2.0", "method": method, "params": params}))?;
             }

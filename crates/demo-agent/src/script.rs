@@ -1,6 +1,6 @@
 //! From a prompt's text to directives.
 
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use std::{str::FromStr, time::Duration};
 
 /// One thing to do; what each means is in `language.md`.
@@ -44,7 +44,10 @@ pub(crate) enum Misbehaviour {
     EndTurnWhenCancelled,
     IgnoreSignals,
     IgnoreEof,
-    Fork { count: usize, kinds: Vec<ChildKind> },
+    Fork {
+        count: usize,
+        kinds: Vec<ChildKind>,
+    },
     Crash(nix::sys::signal::Signal),
     Exit(u8),
     CloseStdout,
@@ -58,11 +61,21 @@ pub(crate) enum Misbehaviour {
     WrongSession(String),
     Late(String),
     AnswerTwice,
-    Error { code: i64, message: String },
+    Error {
+        code: i64,
+        message: String,
+    },
     Stop(String),
-    Update(Value),
-    Notify { method: String, params: Value },
-    Request { method: String, params: Value },
+    /// JSON as it was written.
+    Update(String),
+    Notify {
+        method: String,
+        params: Value,
+    },
+    Request {
+        method: String,
+        params: Value,
+    },
     StringIds,
     Raw(String),
 }
@@ -193,7 +206,7 @@ fn misbehaviour(word: &str, mut words: Words<'_>) -> Result<Misbehaviour, String
         "answer-twice" => M::AnswerTwice,
         "error" => M::Error { code: words.number("CODE")?, message: words.text() },
         "stop" => M::Stop(words.word("REASON")?),
-        "update" => M::Update(words.json()?),
+        "update" => M::Update(words.raw_json()?),
         "notify" => M::Notify { method: words.word("METHOD")?, params: words.json()? },
         "request" => M::Request { method: words.word("METHOD")?, params: words.json()? },
         "string-ids" => M::StringIds,
@@ -260,17 +273,25 @@ impl Words<'_> {
     }
 
     fn json(&mut self) -> Result<Value, String> {
+        serde_json::from_str(&self.raw_json()?).map_err(not_json)
+    }
+
+    /// JSON with what no value can hold: the halves of surrogate pairs.
+    fn raw_json(&mut self) -> Result<String, String> {
         let text = std::mem::take(&mut self.0).trim();
-        if text.is_empty() {
-            return Ok(serde_json::json!({}));
-        }
-        serde_json::from_str(text).map_err(|err| format!("not JSON: {err}"))
+        let text = if text.is_empty() { "{}" } else { text };
+        serde_json::from_str::<&RawValue>(text).map_err(not_json)?;
+        Ok(text.to_owned())
     }
 
     fn end(&self) -> Result<(), String> {
         let rest = self.0.trim();
         if rest.is_empty() { Ok(()) } else { Err(format!("{rest:?} is too much")) }
     }
+}
+
+fn not_json(error: serde_json::Error) -> String {
+    format!("not JSON: {error}")
 }
 
 fn unescape(text: &str) -> String {

@@ -46,6 +46,31 @@ async fn garbage_is_passed_over_and_kept() {
     assert!(notice.contains("answers to nothing that was asked"), "{notice}");
 }
 
+/// What JSON can say and text cannot hold is marked; all else is kept.
+#[tokio::test]
+async fn text_that_is_none_to_others_arrives() {
+    let odd = r"a\u0000b\ud800c\udc00d\ud83d\ude00\u001b";
+    let kept = "a\0b\u{fffd}c\u{fffd}d😀\u{1b}";
+    let prompt = format!(
+        "/update {{\"sessionUpdate\":\"agent_message_chunk\",\"content\":{{\"type\":\"text\",\"text\":\"{odd}\"}}}}\n\
+         /update {{\"sessionUpdate\":\"agent_thought_chunk\",\"content\":{{\"type\":\"text\",\"text\":\"{odd}\"}}}}\n\
+         /update {{\"sessionUpdate\":\"tool_call\",\"toolCallId\":\"{odd}\",\"title\":\"{odd}\",\"kind\":\"{odd}\"}}\n\
+         /update {{\"sessionUpdate\":\"plan\",\"entries\":[{{\"content\":\"{odd}\"}}]}}\n/bad-utf8"
+    );
+    let (said, end) = Fixture::new(&[]).run(&prompt).await;
+    assert_eq!(end.how, EndedHow::Completed);
+    assert!(said.text().starts_with(kept), "{:?}", said.text());
+    assert!(said.text().ends_with("bad \u{fffd}\u{fffd}\u{fffd}( bytes"), "{:?}", said.text());
+    assert_eq!(said.reasoning(), kept);
+    let [tool] = &said.tools()[..] else { panic!("{:?}", said.tools()) };
+    assert_eq!((tool.id.as_str(), tool.title.as_str(), tool.kind.as_str()), (kept, kept, kept));
+    let plans = said.all(|update| match update {
+        AgentUpdate::Plan(entries) => Some(entries[0].content.as_str()),
+        _ => None,
+    });
+    assert_eq!(plans, [kept]);
+}
+
 #[tokio::test]
 async fn what_is_unknown_is_counted_and_told_once() {
     let fixture = Fixture::new(&[]);
@@ -82,9 +107,8 @@ async fn updates_after_the_answer_count() {
 }
 
 #[tokio::test]
-async fn long_lines_cost_no_memory_and_long_texts_arrive() {
-    let fixture = Fixture::new(&[]);
-    let (said, end) = fixture.run("/long-line 40000000\n/text 3").await;
+async fn long_texts_arrive() {
+    let (said, end) = Fixture::new(&[]).run("/long-line 40000000\n/text 3").await;
     assert_eq!(end.how, EndedHow::Completed);
     assert_eq!(said.text().len(), 3 << 20);
     assert!(end.printed.stdout.len() <= 8 * 1024);
