@@ -3,7 +3,15 @@
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used)]
 
+mod lease;
+mod lost_answers;
+mod opening;
+mod plans;
+mod proxy;
+mod restart;
 mod subject;
+mod wakeups;
+mod work;
 
 use subject::PostgresSubject;
 
