@@ -69,6 +69,22 @@ async fn a_stop_at_every_step_cancels_the_turn_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_hangs_while_it_is_started_is_given_up() {
+    for call in ["open", "start"] {
+        let bench = Bench::new().await;
+        let (node, task) = (bench.node().await, bench.task(WORK).await);
+        let gate = bench.faults.hold(call, 1, When::Before);
+        let turn = bench.start(&node, task.id);
+        gate.reached().await;
+        node.stop(task.id).await.expect("a store");
+        bench.ended(turn).await;
+        bench.record(task.id).await.assert_ended(TaskState::Cancelled, TerminalReason::Stopped);
+        bench.assert_nothing_left();
+        drop(gate);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_after_the_end_changes_nothing() {
     for (call, nth, when) in
         [("settle", 1, When::After), ("release", 1, When::Before), ("record_checkpoint", 3, When::Before)]

@@ -1,7 +1,7 @@
 //! An agent that follows a script, in this process.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -83,8 +83,24 @@ pub struct Seen {
     pub closes: Vec<Close>,
     /// How many sessions are open.
     pub open: usize,
+    /// The most that were open at once, of all agents under `None` and of each.
+    pub most: BTreeMap<Option<Name>, usize>,
+    /// The agents of the open ones.
+    agents: Vec<Option<Name>>,
     /// How many pieces of a flood were taken.
     pub taken: usize,
+}
+
+impl Seen {
+    fn opened(&mut self, agent: Option<Name>) {
+        self.open += 1;
+        self.agents.push(agent.clone());
+        let of_agent = self.agents.iter().filter(|open| **open == agent).count();
+        for (whose, open) in [(None, self.open), (agent, of_agent)] {
+            let most = self.most.entry(whose).or_default();
+            *most = open.max(*most);
+        }
+    }
 }
 
 /// An agent that follows a script, chosen by its prompt.
@@ -174,8 +190,13 @@ impl Backend for ScriptedBackend {
         let open = async {
             let control = Arc::new(ScriptedControl(Arc::clone(&self.0)));
             let told = self.0.seen.subscribe();
-            let session =
-                ScriptedSession { open: Open::new(&self.0), cwd: spec.cwd, steps: vec![], next: 0, told };
+            let session = ScriptedSession {
+                open: Open::new(&self.0, spec.agent),
+                cwd: spec.cwd,
+                steps: vec![],
+                next: 0,
+                told,
+            };
             Ok(Opened { session: Box::new(session), control })
         };
         self.0.faults.around("open", open, failure).await
@@ -183,18 +204,22 @@ impl Backend for ScriptedBackend {
 }
 
 /// An open session; it is gone when this is.
-struct Open(Arc<Shared>);
+struct Open(Arc<Shared>, Option<Name>);
 
 impl Open {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.note(|seen| seen.open += 1);
-        Self(Arc::clone(shared))
+    fn new(shared: &Arc<Shared>, agent: Option<Name>) -> Self {
+        shared.note(|seen| seen.opened(agent.clone()));
+        Self(Arc::clone(shared), agent)
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.note(|seen| seen.open -= 1);
+        self.0.note(|seen| {
+            seen.open -= 1;
+            let closed = seen.agents.iter().position(|agent| *agent == self.1);
+            closed.map(|closed| seen.agents.swap_remove(closed));
+        });
     }
 }
 

@@ -1,21 +1,25 @@
 //! A repository, a record and nodes with faults around their ports.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use dispatch_core::{
     agent::EndedHow,
-    ids::{NodeId, TaskId},
+    ids::{NodeId, SessionId, TaskId},
     ports::{Agents, ClaimRequest, Lease, NewProject, Publisher, Records, Store, Workspace},
     profile::{BackendProfile, TurnLimits},
     task::{Claim, Name, NewTask, Project, Task, TurnOptions},
 };
-use dispatch_driver::{Node, NodeConfig, Ports, TurnConfig, TurnReport, random_bytes};
+use dispatch_driver::{DispatcherConfig, Node, NodeConfig, Ports, TurnConfig, TurnReport, random_bytes};
 use store::SqliteStore;
 use tokio::task::JoinHandle;
 use worktree::{Policy, Worktrees, dispatch::DispatchWorkspace};
 
 use super::{
     agent::{OBEDIENT, ScriptedAgent, Step},
+    dispatching::Dispatching,
     plan::{Faults, PATIENCE},
     record::Record,
     store::FaultyStore,
@@ -116,12 +120,18 @@ impl Bench {
     }
 
     /// A task with this input, in a session of its own.
+    pub async fn task(&self, input: &str) -> Task {
+        self.task_in(None, AGENT, input).await
+    }
+
+    /// A task for this agent, in this session or one of its own.
     ///
     /// # Panics
     /// When it is refused.
-    pub async fn task(&self, input: &str) -> Task {
+    pub async fn task_in(&self, session: Option<SessionId>, agent: &str, input: &str) -> Task {
         let new = NewTask {
-            options: TurnOptions { agent: Name::new(AGENT), ..TurnOptions::default() },
+            session,
+            options: TurnOptions { agent: Name::new(agent), ..TurnOptions::default() },
             ..NewTask::new(TaskId::from_random(random_bytes()), self.project.id, input)
         };
         self.store.create_task(new).await.expect("a task")
@@ -132,10 +142,19 @@ impl Bench {
     /// # Panics
     /// When it cannot join.
     pub async fn node(&self) -> Arc<Node> {
+        Arc::new(self.join().await)
+    }
+
+    /// A node, and a dispatcher that runs tasks on it.
+    pub async fn dispatch(&self, config: DispatcherConfig) -> Dispatching {
+        Dispatching::begin(self.join().await, config)
+    }
+
+    async fn join(&self) -> Node {
         let id = NodeId::from_random(random_bytes());
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner).push(id);
         let config = NodeConfig { id, label: "test".into(), turns: self.config() };
-        Arc::new(Node::join(self.ports.clone(), config).await.expect("a node"))
+        Node::join(self.ports.clone(), config).await.expect("a node")
     }
 
     /// Lets all nodes so far be dead for the record, as when their processes were killed.
@@ -180,6 +199,24 @@ impl Bench {
         let lease = self.store.join(&info).await.expect("a lease");
         let claim = self.store.claim(&lease, &ClaimRequest::only(task)).await.expect("a store").pop();
         (lease, claim.expect("a claimable task"))
+    }
+
+    /// Waits until these tasks have ended.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub async fn until_ended(&self, tasks: &[TaskId]) {
+        let mut wakeups = self.store.wakeups();
+        let ended = async {
+            for task in tasks {
+                while !self.store.task(*task).await.expect("the task").state.is_terminal() {
+                    // Not every end wakes: the record is looked at now and then.
+                    let _ = tokio::time::timeout(Duration::from_millis(50), wakeups.next()).await;
+                }
+            }
+        };
+        let ended = tokio::time::timeout(3 * PATIENCE, ended).await;
+        ended.unwrap_or_else(|_| panic!("they do not end; {:?}", self.agent.seen()));
     }
 
     /// A task as the record has it.

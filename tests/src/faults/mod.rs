@@ -3,6 +3,7 @@
 
 mod agent;
 mod bench;
+mod dispatching;
 mod plan;
 mod record;
 mod store;
@@ -11,6 +12,7 @@ mod workspace;
 
 pub use agent::{OBEDIENT, STUBBORN, ScriptedAgent, Seen, Step};
 pub use bench::{AGENT, Bench, WORK};
+pub use dispatching::Dispatching;
 pub use plan::{Fault, Faults, Gate, When};
 pub use record::Record;
 pub use store::FaultyStore;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use dispatch_core::ids::NodeId;
 use tokio::sync::{Notify, Semaphore};
 
 /// How long a test waits for a call that must come. Generous, as two busy cores are slow.
@@ -47,17 +48,27 @@ impl fmt::Display for Planted {
 impl std::error::Error for Planted {}
 
 /// The faults of one bench. Calls are known by the name of their port's method and counted from 1.
-#[derive(Default)]
 pub struct Faults {
     plan: Mutex<Plan>,
     /// A call was made.
     call: Notify,
+    /// Wake-ups that nothing in the record caused.
+    rings: Semaphore,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self { plan: Mutex::default(), call: Notify::new(), rings: Semaphore::new(0) }
+    }
 }
 
 #[derive(Default)]
 struct Plan {
     rules: Vec<Rule>,
     made: HashMap<&'static str, usize>,
+    is_deaf: bool,
+    ttl: Option<Duration>,
+    lapsed: Vec<NodeId>,
 }
 
 struct Rule {
@@ -143,6 +154,58 @@ impl Faults {
         };
         let came = tokio::time::timeout(PATIENCE, made).await;
         came.unwrap_or_else(|_| panic!("{call} was called {} times, not {times}", self.made(call)));
+    }
+
+    /// Swallows the record's wake-ups from now on.
+    pub fn deafen(&self) {
+        self.plan().is_deaf = true;
+    }
+
+    pub(super) fn is_deaf(&self) -> bool {
+        self.plan().is_deaf
+    }
+
+    /// Wakes whoever listens so often.
+    pub fn ring(&self, times: usize) {
+        self.rings.add_permits(times);
+    }
+
+    /// Waits until all of those were heard.
+    ///
+    /// # Panics
+    /// When they are not.
+    pub async fn until_rung(&self) {
+        let heard = async {
+            while self.rings.available_permits() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, heard).await.expect("somebody listens");
+    }
+
+    /// Waits for one of those.
+    pub(super) async fn rung(&self) {
+        if let Ok(ring) = self.rings.acquire().await {
+            ring.forget();
+        }
+    }
+
+    /// Gives the leases of nodes that join from now on an end.
+    pub fn set_ttl(&self, ttl: Duration) {
+        self.plan().ttl = Some(ttl);
+    }
+
+    pub(super) fn ttl(&self) -> Option<Duration> {
+        self.plan().ttl
+    }
+
+    /// Lets this node's lease be found lapsed.
+    pub fn lapse(&self, node: NodeId) {
+        self.plan().lapsed.push(node);
+    }
+
+    pub(super) fn has_lapsed(&self, node: NodeId) -> bool {
+        self.plan().lapsed.contains(&node)
     }
 
     /// Forgets all faults.

@@ -35,11 +35,13 @@ fn error(fault: Fault, planted: Planted) -> StoreError {
 #[async_trait]
 impl Store for FaultyStore {
     async fn join(&self, node: &NodeInfo) -> Result<Lease, StoreError> {
-        self.faults.around("join", self.inner.join(node), error).await
+        let lease = self.faults.around("join", self.inner.join(node), error).await?;
+        Ok(Lease { ttl: self.faults.ttl().or(lease.ttl), ..lease })
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Option<Vec<TaskId>>, StoreError> {
-        self.faults.around("renew", self.inner.renew(lease), error).await
+        let renewed = self.faults.around("renew", self.inner.renew(lease), error).await?;
+        Ok(renewed.filter(|_| !self.faults.has_lapsed(lease.node)))
     }
 
     async fn leave(&self, lease: &Lease) -> Result<(), StoreError> {
@@ -55,7 +57,7 @@ impl Store for FaultyStore {
     }
 
     fn wakeups(&self) -> Box<dyn Wakeups> {
-        self.inner.wakeups()
+        Box::new(FaultyWakeups { inner: self.inner.wakeups(), faults: Arc::clone(&self.faults) })
     }
 
     async fn record_route(&self, turn: &TurnKey, route: Route) -> Result<WriteAnswer, StoreError> {
@@ -125,5 +127,23 @@ impl Store for FaultyStore {
 
     async fn running_epoch(&self, task: TaskId) -> Result<Option<Epoch>, StoreError> {
         self.faults.around("running_epoch", self.inner.running_epoch(task), error).await
+    }
+}
+
+/// Wake-ups that can be swallowed, and that can come from nowhere.
+struct FaultyWakeups {
+    inner: Box<dyn Wakeups>,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl Wakeups for FaultyWakeups {
+    async fn next(&mut self) {
+        loop {
+            tokio::select! {
+                () = self.inner.next() => if !self.faults.is_deaf() { return },
+                () = self.faults.rung() => return,
+            }
+        }
     }
 }
