@@ -14,7 +14,7 @@ use super::{
 
 /// How often the connection is asked whether it is alive, and how long it may take to answer: together less
 /// than the 10 s within which a dead one is to be replaced.
-const PING: Duration = Duration::from_secs(5);
+const PING: Duration = Duration::from_secs(4);
 const PONG: Duration = Duration::from_secs(3);
 
 /// How long to wait before the connection is tried again: first, and at most.
