@@ -11,6 +11,7 @@ use boocoder_tests::{
     product::{Finished, Live, Machine, text},
     terminal::Terminal,
 };
+use rusqlite::Connection;
 use serde_json::Value;
 
 const SIGHUP: i32 = 1;
@@ -196,23 +197,130 @@ fn while_a_permission_is_open() {
     assert!(shown.contains("answered: cancelled") && shown.contains("task cancelled (stopped)"), "{shown}");
 }
 
+/// The record, as another process sees it: it waits for nobody's lock.
+struct Record(Connection);
+
+impl Record {
+    fn open(machine: &Machine) -> Self {
+        let connection = Connection::open(machine.data_dir().join("boocoder.db")).unwrap();
+        connection.busy_timeout(Duration::ZERO).unwrap();
+        Self(connection)
+    }
+
+    /// Takes the lock of whoever writes.
+    fn lock(&self) {
+        Machine::wait_until("the write lock", || self.0.execute_batch("BEGIN IMMEDIATE").ok());
+    }
+
+    fn unlock(&self) {
+        self.0.execute_batch("COMMIT").unwrap();
+    }
+
+    /// Whether somebody writes right now.
+    fn is_written(&self) -> bool {
+        let taken = self.0.execute_batch("BEGIN IMMEDIATE");
+        if taken.is_ok() {
+            self.unlock();
+        }
+        taken.is_err()
+    }
+
+    fn count(&self, query: &str) -> i64 {
+        self.0.query_row(query, (), |row| row.get(0)).unwrap()
+    }
+
+    /// Makes the transaction in which a task completes take that long, roughly.
+    fn slow_down_completion(&self, time: Duration) {
+        let rows = |count: u32| {
+            format!(
+                "DROP TABLE IF EXISTS slow; CREATE TABLE slow (n INTEGER);
+                 WITH RECURSIVE k(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM k WHERE n < {count})
+                 INSERT INTO slow SELECT n FROM k;"
+            )
+        };
+        const WORK: &str = "SELECT count(*) FROM slow a, slow b WHERE a.n + b.n < 0";
+        const TRIED: u32 = 500;
+        self.0.execute_batch(&rows(TRIED)).unwrap();
+        let begun = Instant::now();
+        self.count(WORK);
+        let factor = (time.as_secs_f64() / begun.elapsed().as_secs_f64()).sqrt();
+        self.0.execute_batch(&rows((f64::from(TRIED) * factor) as u32)).unwrap();
+        let trigger = format!(
+            "CREATE TRIGGER slow_completion BEFORE UPDATE OF state ON task WHEN new.state = 'completed'
+             BEGIN {WORK}; END"
+        );
+        self.0.execute_batch(&trigger).unwrap();
+    }
+}
+
+/// Whether no thread of a process has anything to do: what it waits for does not come by itself.
+fn is_asleep(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_none_or(|rest| rest.starts_with('S'))
+    })
+}
+
+/// Whichever commits first has decided (SPEC S2). Here the turn's last frames wait for the record, and so does
+/// its settlement behind them, when the Stop is asked for.
 #[test]
-fn while_the_turn_is_settled() {
+fn while_the_turn_is_settled_a_stop_that_comes_first_decides() {
     let machine = Machine::new();
     let before = machine.fingerprint();
-    let script = format!("/shell mkdir m; for i in $(seq {MANY}); do echo $i > m/$i; done\n/say done");
-    let mut live = start(&machine, &script);
-    live.wait_for_frame("usage", |_| true);
+    let go = machine.root().join("go");
+    let wait = format!("/shell until [ -e {} ]; do sleep 0.01; done", go.display());
+    let mut live = start(&machine, &format!("/write a.txt x\n/pid\n{wait}\n/say done"));
+    let pid = pids(text(&live.wait_for_frame("delta", |_| true)["content"]))[0];
+    live.wait_for_frame("tool_call", |frame| {
+        frame["tool_call"]["kind"] == "execute" && frame["tool_call"]["status"] == "in_progress"
+    });
+    let record = Record::open(&machine);
+    record.lock();
+    let since = Instant::now();
+    std::fs::write(go, "").unwrap();
+    Machine::wait_until("the agent's end", || (!is_running(pid)).then_some(()));
     live.signal(SIGINT);
+    live.wait_for_complaint("once more ends it at once");
+    Machine::wait_until("the Stop's turn", || is_asleep(live.pid()).then_some(()));
+    record.unlock();
+    // Later, what waits for the record begins to wait anew, in any order.
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?} is too slow for this test", since.elapsed());
+    assert_stopped(&machine, live.finish(), 130);
+    assert!(machine.fingerprint() == before, "the user's repository was touched");
+}
+
+/// And here the settlement is being written when the Stop is asked for.
+#[test]
+fn while_the_turn_is_settled_a_stop_that_comes_second_leaves_the_change() {
+    let machine = Machine::new();
+    // So that there is a record.
+    machine.run(["task", "list", "--all"]).expect(0);
+    let record = Record::open(&machine);
+    record.slow_down_completion(Duration::from_secs(3));
+    let before = machine.fingerprint();
+    let mut live = start(&machine, "/write a.txt x\n/pid\n/say done");
+    let pid = pids(text(&live.wait_for_frame("delta", |_| true)["content"]))[0];
+    let is_settled_now = || {
+        // The change was collected: what is written after that is the end.
+        record.count("SELECT count(*) FROM checkpoint WHERE kind = 'after'") == 1 && record.is_written()
+    };
+    Machine::wait_until("the settlement", || is_settled_now().then_some(()));
+    live.signal(SIGINT);
+    live.wait_for_complaint("once more ends it at once");
+    assert!(is_settled_now() && record.count("SELECT count(*) FROM task WHERE state = 'running'") == 1);
     let run = live.finish().expect(130);
     run.assert_orderly();
     machine.assert_nothing_left();
-    // The end that came first stands, and nothing is applied of what its user has stopped.
-    match text(&run.result()["state"]) {
-        "cancelled" => assert_eq!(run.result()["change"], Value::Null),
-        "completed" => assert_eq!(run.result()["change"]["state"], "pending"),
-        other => panic!("{other}"),
-    }
+    assert!(!is_running(pid));
+    // Nothing is applied of what its user has stopped.
+    let result = run.result();
+    assert_eq!((&result["state"], &result["change"]["state"]), (&"completed".into(), &"pending".into()));
+    let shown = machine.json(["task", "show", text(&result["task"]), "--json"]).remove(0);
+    assert_eq!(
+        (&shown["task"]["state"], &shown["messages"][1]["state"]),
+        (&"completed".into(), &"complete".into())
+    );
     assert!(machine.fingerprint() == before, "the user's repository was touched");
 }
 
