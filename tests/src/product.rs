@@ -131,9 +131,17 @@ impl Machine {
     /// boocoder with these arguments, in the repository, not started yet.
     #[must_use]
     pub fn boocoder<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = self.command(binary());
+        command.args(args);
+        command
+    }
+
+    /// Any program, in the repository and with the environment that boocoder is started with.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
         self.clean(&mut command);
-        command.args(args).env("BOOCODER_DATA_DIR", self.data_dir()).stdin(Stdio::null());
+        command.env("BOOCODER_DATA_DIR", self.data_dir()).stdin(Stdio::null());
         command
     }
 

@@ -63,6 +63,15 @@ pub struct Globals {
     pub verbose: u8,
 }
 
+impl Globals {
+    /// Whether the command line itself holds a password: agents can read it, as everybody on this machine.
+    pub fn has_visible_password(&self) -> bool {
+        let is_given =
+            || std::env::args_os().any(|arg| arg.as_encoded_bytes().starts_with(b"--database-url"));
+        self.database_url.as_ref().is_some_and(Secret::has_password) && is_given()
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {

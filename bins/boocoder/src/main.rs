@@ -39,6 +39,11 @@ fn main() -> ExitCode {
         complain!("boocoder: agents of the same user can look into this process: {error}");
     }
     show::log::start(&cli);
+    if cli.globals.has_visible_password() {
+        complain!(
+            "boocoder: others can see the password in --database-url; put it into BOOCODER_DATABASE_URL"
+        );
+    }
     match run(cli) {
         Ok(code) => code.into(),
         Err(error) => {

@@ -5,7 +5,7 @@ use std::{
     io::{BufWriter, Write},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use backends::{
@@ -13,13 +13,13 @@ use backends::{
 };
 use dispatch_core::{
     ids::{NodeId, ProjectId},
-    ports::{Agents, NewProject, Publisher, Records, Store},
+    ports::{Agents, Class, NewProject, Publisher, Records, Store},
     routing::AgentFacts,
     task::{self, Name},
 };
 use dispatch_driver::{Node, NodeConfig, Ports, TurnConfig, random_bytes};
 use serde::Serialize;
-use store::SqliteStore;
+use store::{ConnectError, PostgresConfig, PostgresStore, SqliteStore};
 use worktree::{
     Policy, Project, Worktrees,
     dispatch::{DispatchWorkspace, with_advice},
@@ -72,11 +72,50 @@ struct Record {
     about: String,
 }
 
+/// Opens the record: the database that is configured, else SQLite's in the data directory.
 async fn open_record(users: &Loaded, patience: Duration) -> Result<Record, Error> {
-    let sqlite = SqliteStore::open(&users.data_dir).map_err(|error| Error::start(error.to_string()))?;
-    let sqlite = Arc::new(sqlite);
-    let about = format!("SQLite in {}", users.data_dir.display());
-    Ok(Record { records: Arc::clone(&sqlite) as Arc<dyn Records>, store: sqlite, about })
+    let Some(url) = &users.database_url else {
+        let sqlite = SqliteStore::open(&users.data_dir).map_err(|error| Error::start(error.to_string()))?;
+        let sqlite = Arc::new(sqlite);
+        let about = format!("SQLite in {}", users.data_dir.display());
+        return Ok(Record { records: Arc::clone(&sqlite) as Arc<dyn Records>, store: sqlite, about });
+    };
+    let about = format!("PostgreSQL at {}", url.place());
+    let config = PostgresConfig::new(url.reveal(), &users.data_dir);
+    let postgres = Arc::new(connect(config, &about, patience).await?);
+    Ok(Record { records: Arc::clone(&postgres) as Arc<dyn Records>, store: postgres, about })
+}
+
+/// Connects; a database that cannot be reached is tried again while the patience lasts, every 5 s at last.
+async fn connect(config: PostgresConfig, at: &str, patience: Duration) -> Result<PostgresStore, Error> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(250);
+    loop {
+        let error = match PostgresStore::connect(config.clone()).await {
+            Ok(store) => return Ok(store),
+            Err(error) => error,
+        };
+        let left = patience.saturating_sub(begun.elapsed());
+        match error {
+            ConnectError::Address(_) | ConnectError::Tls => {
+                return Err(Error::usage(format!(
+                    "{error} (--database-url, BOOCODER_DATABASE_URL or database_url)"
+                )));
+            }
+            _ if error.class() == Class::GiveUp => return Err(Error::start(format!("{at}: {error}"))),
+            _ if left.is_zero() => {
+                return Err(Error::start(format!(
+                    "{at}: {error}; start the database, or name another one with --database-url, \
+                     BOOCODER_DATABASE_URL or database_url in the configuration"
+                )));
+            }
+            _ => {
+                tracing::warn!(%error, store = at, "the record cannot be reached; trying for {} s more", left.as_secs());
+                tokio::time::sleep(pause.min(left)).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+        }
+    }
 }
 
 impl App {

@@ -9,7 +9,7 @@ use dispatch_core::{
 use crate::{
     cli::Globals,
     exit::{Code, Error},
-    show::table::short,
+    show::{table::short, text::safe_line},
     tidy,
     wire::App,
 };
@@ -19,6 +19,7 @@ use worktree::Leftover;
 pub async fn run(globals: &Globals) -> Result<Code, Error> {
     let app = App::open(globals).await?;
     say!("data directory   {}", app.data_dir.display());
+    say!("record           {}", app.about_store);
     match app.require_repository() {
         Ok(path) => say!("repository       {}", path.display()),
         Err(error) => say!("repository       none: {error}"),
@@ -34,6 +35,14 @@ pub async fn run(globals: &Globals) -> Result<Code, Error> {
             }
         }
     }
+    say!("\ndispatchers");
+    let nodes = app.records.nodes().await?;
+    if nodes.is_empty() {
+        say!("  none: `boocoder serve` starts one for queued tasks");
+    }
+    for node in nodes {
+        say!("  {}  {}, runs {}", short(node.id), safe_line(&node.label), node.running);
+    }
     say!("\nleft over");
     let found = leftovers(&app).await?;
     if found.is_empty() {
@@ -41,7 +50,7 @@ pub async fn run(globals: &Globals) -> Result<Code, Error> {
     }
     found.iter().for_each(|line| say!("  {line}"));
     if !found.is_empty() {
-        say!("the next `boocoder run` in any project tidies up what no live dispatcher needs");
+        say!("the next `boocoder run` or `boocoder serve` tidies up what no live dispatcher needs");
     }
     Ok(Code::Completed)
 }
@@ -52,8 +61,11 @@ async fn leftovers(app: &App) -> Result<Vec<String>, Error> {
         .into_iter()
         .map(|left| format!("process {} of {}", left.pid, left.tag))
         .collect();
-    let running = TaskFilter { state: Some(TaskState::Running), ..TaskFilter::default() };
-    for task in app.records.tasks(&running).await? {
+    let filter = TaskFilter { state: Some(TaskState::Running), ..TaskFilter::default() };
+    let running = app.records.tasks(&filter).await?;
+    let held: u64 = app.records.nodes().await?.iter().map(|node| node.running).sum();
+    // Those of the dispatchers that are there are nothing left over.
+    for task in running.iter().filter(|_| held < running.len() as u64) {
         found.push(format!("task {} is running, or was when its dispatcher ended", short(task.id)));
     }
     let worktrees = app.worktrees.leftovers().map_err(|error| Error::failed(error.to_string()))?;

@@ -80,7 +80,7 @@ fn dispatcher_config(args: &Serve, configured: &config::Serve) -> Result<Dispatc
         return Err(Error::usage("poll_s in [serve]: say at least 1"));
     }
     let grace = seconds(args.grace.or(configured.grace_s), defaults.grace);
-    Ok(DispatcherConfig { slots, per_agent, poll, grace, ..defaults })
+    Ok(DispatcherConfig { slots, per_agent, poll, grace })
 }
 
 /// The signals that came, and what they began.

@@ -92,8 +92,7 @@ async fn close(app: &App, prefix: &str) -> Result<(), Error> {
 /// sweep that follows removes.
 async fn wait_for_release(app: &App, session: &SessionView, owner: WorkspaceOwner) -> Result<(), Error> {
     let Ok(project) = app.git_project_of(session.project).await else { return Ok(()) };
-    let owner: OwnerId =
-        owner.to_string().parse().expect("because `task-` and 32 digits name an owner");
+    let owner: OwnerId = owner.to_string().parse().expect("because `task-` and 32 digits name an owner");
     let gone = async {
         while project.find(&owner).is_ok_and(|found| found.is_some()) {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -100,7 +100,9 @@ const fn meaning(reason: TerminalReason) -> &'static str {
         Why::ModelRefused => "the model refused to answer",
         Why::ModelOverloaded => "the model's service was overloaded or failing; it may work later",
         Why::OverQuota => "a quota or rate limit of the model's service was reached",
-        Why::Unauthorised => "the model's service does not accept the agent's credentials: log in to the agent",
+        Why::Unauthorised => {
+            "the model's service does not accept the agent's credentials: log in to the agent"
+        }
         Why::ContextTooLong => "the conversation does not fit the model's context: begin a new one",
         Why::Stalled => "nothing was heard of its agent for longer than limits.silence_s allows",
         Why::OutputLimit => "it had more to say than limits.output_bytes allows",
