@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dispatch_core::{
     frame::FrameBody,
-    ports::{Class, NodeInfo, Recovered, RecoveredAs, Store, StoreError, WriteAnswer},
+    ports::{ClaimRequest, Class, NodeInfo, Recovered, RecoveredAs, Store, StoreError, WriteAnswer},
 };
 use store::{PostgresConfig, PostgresStore};
 
@@ -34,7 +34,7 @@ async fn a_lease_that_ran_out_is_lost_for_good() {
     .await;
     assert_eq!(recovered, [Recovered { task: claim.task.id, became: RecoveredAs::Pending }]);
     assert_eq!(slow.renew(&lease).await.unwrap(), None);
-    assert!(slow.claim(&lease, &dispatch_core::ports::ClaimRequest::any(9)).await.unwrap().is_empty());
+    assert!(slow.claim(&lease, &ClaimRequest::any(9)).await.unwrap().is_empty());
     assert_eq!(slow.record_prompt_sent(&claim.key()).await.unwrap(), WriteAnswer::Fenced);
     let late = slow.append(&claim.key(), 1, Some(message), &[FrameBody::delta("late")]).await.unwrap();
     assert_eq!(late, None);

@@ -121,7 +121,7 @@ async fn a_task_is_made_once_and_a_stop_answered_alike() {
     let lost = store.create_task(new.clone()).await.unwrap_err();
     assert!(is_retry(&lost) && !proxy.will_cut(), "{lost}");
     let task = store.create_task(new).await.unwrap();
-    assert_eq!(straight.tasks(&TaskFilter::default()).await.unwrap(), [task.clone()]);
+    assert_eq!(straight.tasks(&TaskFilter::default()).await.unwrap(), std::slice::from_ref(&task));
     let stopped = again(&proxy, COMMITTED, || store.request_stop(task.id)).await;
     assert_eq!(stopped, StopAnswer::Cancelled);
 }

@@ -1,8 +1,10 @@
 //! What statements cost, as the server counts it.
 
 use dispatch_core::{
+    frame::FrameBody,
+    ids::{MessageId, TaskId},
     ports::{ClaimRequest, Records, StopAnswer, Store},
-    task::{Name, NewTask},
+    task::{Name, NewTask, TurnOptions},
 };
 
 use crate::{PostgresSubject, work};
@@ -71,20 +73,16 @@ async fn no_statement_looks_at_what_it_does_not_need() {
     let store = subject.store().await;
     work::task(&store).await;
     fill(&subject);
-    let lease = work::join(&store).await;
     let new = work::new_task(&store).await;
     drop(store);
     after_all_left(&subject).await;
     subject.database().sql("SELECT pg_stat_reset()").unwrap();
     let store = subject.store().await;
-    let lease = {
-        drop(lease);
-        work::join(&store).await
-    };
+    let lease = work::join(&store).await;
     for _ in 0..TIMES {
         let quick = |new: NewTask| NewTask {
-            id: dispatch_core::ids::TaskId::from_random(work::random()),
-            options: dispatch_core::task::TurnOptions { agent: Name::new("quick"), ..new.options.clone() },
+            id: TaskId::from_random(work::random()),
+            options: TurnOptions { agent: Name::new("quick"), ..new.options.clone() },
             ..new
         };
         let task = store.create_task(quick(new.clone())).await.unwrap();
@@ -92,10 +90,10 @@ async fn no_statement_looks_at_what_it_does_not_need() {
         let claims = store.claim(&lease, &ClaimRequest { limits, ..ClaimRequest::any(2) }).await.unwrap();
         assert_eq!(claims.iter().map(|claim| claim.task.id).collect::<Vec<_>>(), [task.id]);
         let turn = claims[0].key();
-        let fresh = dispatch_core::ids::MessageId::from_random(work::random());
+        let fresh = MessageId::from_random(work::random());
         let (_, message) = store.begin_message(&turn, fresh, None).await.unwrap();
         store.record_prompt_sent(&turn).await.unwrap();
-        let frames = [dispatch_core::frame::FrameBody::delta("text")];
+        let frames = [FrameBody::delta("text")];
         store.append(&turn, 1, Some(message), &frames).await.unwrap();
         assert_eq!(store.renew(&lease).await.unwrap(), Some(vec![]));
         store.waits_for(task.id).await.unwrap();
