@@ -101,11 +101,11 @@ async fn a_late_subscriber_reads_the_record_and_then_what_is_published() {
     let end = begin + 300;
     read_to(&mut late, 0, end).await;
     read_to(&mut back, begin + 150, end).await;
-    for _ in 0..5 {
+    for _ in 0..4 {
         fan_out.publish(&stage.words(2).await);
     }
-    read_to(&mut late, end, end + 10).await;
-    read_to(&mut back, end, end + 10).await;
+    read_to(&mut late, end, end + 8).await;
+    read_to(&mut back, end, end + 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

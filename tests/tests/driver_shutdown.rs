@@ -15,6 +15,11 @@ fn config() -> DispatcherConfig {
     DispatcherConfig { slots: 4, ..DispatcherConfig::default() }
 }
 
+/// Says `one` in a write of its own, and hangs.
+fn hangs() -> [Step; 3] {
+    [Step::AwaitCall("append", 1), Step::text("one"), Step::Hang]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_graceful_end_lets_turns_end_and_gives_back_what_was_not_asked_yet() {
     let bench = Bench::new().await;
@@ -66,10 +71,10 @@ async fn a_turn_that_outlasts_the_grace_is_cancelled_with_the_shutdown_as_reason
 async fn an_end_at_once_waits_for_no_agent() {
     for first in [None, Some(Shutdown::Graceful)] {
         let bench = Bench::new().await;
-        bench.agent.script(WORK, &[Step::text("one"), Step::Hang]);
+        bench.agent.script(WORK, &hangs());
         let dispatching = bench.dispatch(config()).await;
         let task = bench.task(WORK).await;
-        bench.faults.until_made("next", 2).await;
+        bench.faults.until_made("append", 2).await;
         if let Some(first) = first {
             dispatching.tell(first).await;
         }
@@ -86,10 +91,10 @@ async fn an_end_at_once_waits_for_no_agent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_at_once_leaves_what_cannot_be_recorded_to_recovery() {
     let bench = Bench::new().await;
-    bench.agent.script(WORK, &[Step::text("one"), Step::Hang]);
+    bench.agent.script(WORK, &hangs());
     let dispatching = bench.dispatch(config()).await;
     let task = bench.task(WORK).await;
-    bench.faults.until_made("next", 2).await;
+    bench.faults.until_made("append", 2).await;
     bench.faults.plant_from("settle", 1, Fault::Unavailable);
     let summary = dispatching.end(Shutdown::Now).await;
     assert_eq!(summary, Summary { abandoned: 1, ..Summary::default() });
@@ -135,10 +140,10 @@ async fn agents_stop_before_a_lease_ends_that_cannot_be_renewed() {
     const TTL: Duration = Duration::from_secs(4);
     let bench = Bench::with(&STUBBORN).await;
     bench.faults.set_ttl(TTL);
-    bench.agent.script("hang", &[Step::text("one"), Step::Hang]);
+    bench.agent.script("hang", &hangs());
     let dispatching = bench.dispatch(config()).await;
     let task = bench.task("hang").await;
-    bench.faults.until_made("next", 2).await;
+    bench.faults.until_made("append", 2).await;
     bench.faults.plant_from("renew", bench.faults.made("renew") + 1, Fault::Unavailable);
     let last_renewal = Instant::now();
     bench.agent.wait_until(|seen| seen.open == 0).await;
@@ -150,10 +155,10 @@ async fn agents_stop_before_a_lease_ends_that_cannot_be_renewed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agents_stop_when_the_lease_is_found_lapsed() {
     let bench = Bench::new().await;
-    bench.agent.script("hang", &[Step::text("one"), Step::Hang]);
+    bench.agent.script("hang", &hangs());
     let dispatching = bench.dispatch(config()).await;
     let task = bench.task("hang").await;
-    bench.faults.until_made("next", 2).await;
+    bench.faults.until_made("append", 2).await;
     bench.faults.lapse(dispatching.node);
     bench.agent.wait_until(|seen| seen.open == 0).await;
     goes_on(&bench, dispatching, task.id).await;
