@@ -74,7 +74,7 @@ impl Fault {
 
     /// Whether the same call may succeed later: another process writes for longer than we waited, or the
     /// disk is full (SAFETY F22, F23).
-    fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         #[cfg(feature = "sqlite")]
         if let Self::Sql(rusqlite::Error::SqliteFailure(error, _)) = self {
             use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull};

@@ -13,7 +13,7 @@ mod embedded {
 }
 
 /// The schema that this build reads and writes: the number of its last migration.
-const SCHEMA: i32 = 1;
+pub const SCHEMA: i32 = 1;
 
 /// The oldest server whose SQL is what we write (`MATERIALIZED`).
 const OLDEST: i32 = 12;

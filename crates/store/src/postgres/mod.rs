@@ -35,7 +35,7 @@ mod tasks;
 mod text;
 mod turns;
 
-pub use connect::{ConnectError, PostgresConfig};
+pub use connect::{ConnectError, PostgresConfig, SCHEMA};
 pub use store::PostgresStore;
 
 pub(crate) use db::{may_pass, said};

@@ -142,18 +142,16 @@ pub(super) async fn recover(db: &Db, host: &super::host::Host) -> Result<(Vec<Re
     node::bury(db, host).await?;
     let (mut recovered, mut wakes) = (Vec::new(), false);
     for row in db.query(ORPHANS, &[]).await? {
-        let (task, session, epoch): (i64, i64, Option<i64>) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let mut tx = db.begin().await?;
-        let turn = hold(&mut tx, session, task).await?;
-        if tx.find(STILL, &[&task, &epoch]).await?.is_none() {
-            tx.undo().await?;
-            continue;
+        match recover_orphan(db, &row).await {
+            Ok(Some((turn, woke))) => {
+                wakes |= woke;
+                recovered.extend(turn);
+            }
+            Ok(None) => {}
+            Err(fault) if fault.may_pass() => return Err(fault),
+            // The others go on; this one is tried again.
+            Err(fault) => tracing::error!(task = row.get::<_, i64>(0), "a turn cannot be recovered: {fault}"),
         }
-        let became = recover_turn(&mut tx, &turn).await?;
-        wakes |= tx.wakes;
-        tx.commit().await?;
-        recovered.extend(turn.id.map(|task| Recovered { task, became }));
     }
     let (abandoned, woke) = abandon(db).await?;
     recovered.extend(abandoned.into_iter().map(|task| Recovered { task, became: RecoveredAs::Cancelled }));
@@ -163,6 +161,22 @@ pub(super) async fn recover(db: &Db, host: &super::host::Host) -> Result<(Vec<Re
         wakes |= set_aside(db, &bad).await?;
     }
     Ok((recovered, wakes || woke))
+}
+
+/// Settles one turn, and tells whether that wakes others; `None` when somebody came first.
+async fn recover_orphan(db: &Db, row: &Row) -> Result<Option<(Option<Recovered>, bool)>, Fault> {
+    let (task, session): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let epoch: Option<i64> = row.try_get(2)?;
+    let mut tx = db.begin().await?;
+    let turn = hold(&mut tx, session, task).await?;
+    if tx.find(STILL, &[&task, &epoch]).await?.is_none() {
+        tx.undo().await?;
+        return Ok(None);
+    }
+    let became = recover_turn(&mut tx, &turn).await?;
+    let wakes = tx.wakes;
+    tx.commit().await?;
+    Ok(Some((turn.id.map(|task| Recovered { task, became }), wakes)))
 }
 
 async fn recover_turn(tx: &mut Tx, turn: &Left) -> Result<RecoveredAs, Fault> {

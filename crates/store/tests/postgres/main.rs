@@ -3,6 +3,7 @@
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used)]
 
+mod crowd;
 mod lease;
 mod lost_answers;
 mod opening;
