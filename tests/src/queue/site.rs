@@ -56,9 +56,18 @@ impl Site {
     #[must_use]
     pub fn new(kind: Kind) -> Self {
         match kind {
-            Kind::Sqlite => Self::with(Machine::new(), None),
+            Kind::Sqlite => Self::on(Machine::new()),
             Kind::Postgres => Self::in_database(Database::create().expect("a database")),
         }
+    }
+
+    /// This machine, with a record in its data directory.
+    ///
+    /// # Panics
+    /// When the machine does not let us make one.
+    #[must_use]
+    pub fn on(machine: Machine) -> Self {
+        Self::with(machine, None)
     }
 
     /// A machine with an empty record in this database.
@@ -222,7 +231,8 @@ impl Site {
     /// When one is missing.
     #[must_use]
     pub fn frames(&self, session: SessionId) -> Vec<Value> {
-        let frames = self.ask(|records| async move { records.frames(session, Seq(0), usize::MAX >> 1).await });
+        let frames =
+            self.ask(|records| async move { records.frames(session, Seq(0), usize::MAX >> 1).await });
         for (frame, seq) in frames.iter().zip(1..) {
             assert_eq!((frame.seq, frame.session_id), (Seq(seq), session), "{frame:?}");
         }
