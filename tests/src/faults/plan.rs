@@ -6,7 +6,7 @@ use std::{
     future::Future,
     ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dispatch_core::ids::NodeId;
@@ -69,7 +69,10 @@ struct Plan {
     is_deaf: bool,
     ttl: Option<Duration>,
     lapsed: Vec<NodeId>,
+    observer: Option<Observer>,
 }
+
+type Observer = Arc<dyn Fn(&'static str, Instant, Instant) + Send + Sync>;
 
 struct Rule {
     call: &'static str,
@@ -165,6 +168,11 @@ impl Faults {
         self.plan().is_deaf
     }
 
+    /// Tells of every call that ends: its name, its beginning and its end.
+    pub fn observe(&self, observer: impl Fn(&'static str, Instant, Instant) + Send + Sync + 'static) {
+        self.plan().observer = Some(Arc::new(observer));
+    }
+
     /// Wakes whoever listens so often.
     pub fn ring(&self, times: usize) {
         self.rings.add_permits(times);
@@ -224,7 +232,12 @@ impl Faults {
         if let Some(fault) = self.meet(call, nth, When::Before).await {
             return Err(error(fault, Planted(call)));
         }
+        let begin = Instant::now();
         let result = effect.await?;
+        let observer = self.plan().observer.clone();
+        if let Some(observer) = observer {
+            observer(call, begin, Instant::now());
+        }
         match self.meet(call, nth, When::After).await {
             Some(fault) => Err(error(fault, Planted(call))),
             None => Ok(result),

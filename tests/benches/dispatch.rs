@@ -1,0 +1,290 @@
+//! From a task's request to its prompt: how long a dispatcher takes on each store, beside one UPDATE of one
+//! row by the same engine in the same run, and where the time goes.
+//!
+//! `cargo bench -p boocoder-tests --bench dispatch`, with PostgreSQL installed. The dispatcher is idle, so
+//! every task is found by its wake-up. The agent is the demo agent, a process of its own; the repository has
+//! one file.
+#![allow(clippy::unwrap_used, reason = "a benchmark ends where something is missing")]
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    process::ExitCode,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use backends::{RegisteredAgents, acp::AcpSettings, launch::Launcher, process, registry::Registry};
+use boocoder_tests::{
+    faults::{Faults, FaultyStore, FaultyWorkspace},
+    product::Machine,
+};
+use dispatch_core::{
+    frame::Frame,
+    ids::{NodeId, TaskId},
+    ports::{NewProject, Publisher, Records, Store},
+    profile::TurnLimits,
+    task::{Name, NewTask, Project, TurnOptions},
+};
+use dispatch_driver::{
+    Dispatcher, DispatcherConfig, Node, NodeConfig, Ports, Shutdown, Summary, TurnConfig, random_bytes,
+};
+use store::{PostgresConfig, PostgresStore, SqliteStore};
+use test_postgres::Database;
+use tokio::sync::mpsc;
+use worktree::{Policy, Worktrees, dispatch::DispatchWorkspace};
+
+/// Tasks on each store.
+const TASKS: usize = 300;
+
+/// Tasks before those, which are not counted.
+const WARM_UP: usize = 10;
+
+fn main() -> ExitCode {
+    process::supervise_if_asked();
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == "demo-agent") {
+        return demo_agent::main(args.collect::<Vec<_>>());
+    }
+    // cargo passes `--bench`; `cargo test` runs benches with nothing, and one task is enough there.
+    let tasks = if std::env::args().any(|argument| argument == "--bench") { TASKS } else { 1 };
+    tokio::runtime::Runtime::new().unwrap().block_on(compare(tasks));
+    ExitCode::SUCCESS
+}
+
+async fn compare(tasks: usize) {
+    let database = Database::create().unwrap_or_else(|failure| panic!("{failure}"));
+    let mut sqlite = Contestant::sqlite().await;
+    let mut postgres = Contestant::postgres(&database).await;
+    for number in 0..tasks + WARM_UP {
+        for contestant in [&mut sqlite, &mut postgres] {
+            contestant.round(number >= WARM_UP).await;
+        }
+    }
+    println!("| store | enqueue to prompt, p50 (p99), ms | one UPDATE, p50 (p99), ms | ratio of the p50 |");
+    println!("|---|---|---|---|");
+    for contestant in [&sqlite, &postgres] {
+        println!("{}", contestant.row());
+    }
+    println!("\n| step, median in ms | SQLite | PostgreSQL |\n|---|---|---|");
+    for step in STEPS {
+        println!("| {} | {} | {} |", step.0, sqlite.step(step), postgres.step(step));
+    }
+    for contestant in [sqlite, postgres] {
+        contestant.end().await;
+    }
+}
+
+/// A step of a task's way, from the end of one call to the end of another; calls are the ports' methods, and
+/// `requested` is the beginning.
+type Step = (&'static str, &'static str, &'static str);
+
+const STEPS: [Step; 8] = [
+    ("task recorded", "requested", "create_task"),
+    ("woken and claimed", "create_task", "claim"),
+    ("route recorded", "claim", "record_route"),
+    ("worktree made", "record_route", "prepare"),
+    ("message begun", "prepare", "begin_message"),
+    ("`before` checkpoint taken and recorded", "begin_message", "record_checkpoint"),
+    ("agent started and ready", "record_checkpoint", "before record_prompt_sent"),
+    ("prompt recorded as sent", "before record_prompt_sent", "record_prompt_sent"),
+];
+
+/// The calls of the task that is under way, by the moment of their first end.
+type Moments = Arc<Mutex<BTreeMap<&'static str, Instant>>>;
+
+/// One store with a dispatcher on it.
+struct Contestant {
+    name: &'static str,
+    records: Arc<dyn Records>,
+    project: Project,
+    moments: Moments,
+    faults: Arc<Faults>,
+    settled: usize,
+    shutdown: mpsc::Sender<Shutdown>,
+    dispatcher: tokio::task::JoinHandle<Summary>,
+    row: Row,
+    took: Vec<BTreeMap<&'static str, Instant>>,
+    updates: Vec<Duration>,
+    _machine: Machine,
+}
+
+/// One row of one table, written by the same engine.
+enum Row {
+    Sqlite(rusqlite::Connection),
+    Postgres(tokio_postgres::Client),
+}
+
+impl Row {
+    async fn update(&self) -> Duration {
+        const UPDATE: &str = "UPDATE one_row SET number = number + 1";
+        let begin = Instant::now();
+        match self {
+            Self::Sqlite(connection) => drop(connection.execute(UPDATE, []).unwrap()),
+            Self::Postgres(client) => drop(client.execute(UPDATE, &[]).await.unwrap()),
+        }
+        begin.elapsed()
+    }
+}
+
+const ONE_ROW: &str = "CREATE TABLE one_row (number INTEGER); INSERT INTO one_row VALUES (0)";
+
+impl Contestant {
+    async fn sqlite() -> Self {
+        let machine = Machine::new();
+        let store = Arc::new(SqliteStore::open(&machine.data_dir()).unwrap());
+        let connection = rusqlite::Connection::open(machine.data_dir().join("one_row.db")).unwrap();
+        connection.execute_batch(&format!("PRAGMA journal_mode = wal; {ONE_ROW}")).unwrap();
+        Self::on("SQLite", machine, store, Row::Sqlite(connection)).await
+    }
+
+    async fn postgres(database: &Database) -> Self {
+        let machine = Machine::new();
+        let config = PostgresConfig::new(database.url(), machine.data_dir());
+        let store = Arc::new(PostgresStore::connect(config).await.unwrap());
+        let (client, connection) =
+            tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(ONE_ROW).await.unwrap();
+        Self::on("PostgreSQL", machine, store, Row::Postgres(client)).await
+    }
+
+    async fn on<S: Store + Records + 'static>(
+        name: &'static str,
+        machine: Machine,
+        store: Arc<S>,
+        row: Row,
+    ) -> Self {
+        let moments = Moments::default();
+        let faults = Arc::new(Faults::default());
+        faults.observe({
+            let moments = Arc::clone(&moments);
+            move |call, begin, end| {
+                let mut moments = moments.lock().unwrap();
+                if call == "record_prompt_sent" {
+                    moments.entry("before record_prompt_sent").or_insert(begin);
+                }
+                // A pass may have found nothing just before.
+                if call == "claim" && !moments.contains_key("record_route") {
+                    moments.insert(call, end);
+                }
+                moments.entry(call).or_insert(end);
+            }
+        });
+        let records: Arc<dyn Records> = Arc::clone(&store) as Arc<dyn Records>;
+        let node = Node::join(ports(&machine, store, &faults), config()).await.unwrap();
+        let (shutdown, told) = mpsc::channel(1);
+        let dispatcher =
+            tokio::spawn(
+                async move { Dispatcher::run(node, DispatcherConfig::default(), told).await.unwrap() },
+            );
+        let path = Some(machine.repository().canonicalize().unwrap());
+        let project = records.ensure_project(NewProject { name: "bench".into(), path }).await.unwrap();
+        Self {
+            name,
+            records,
+            project,
+            moments,
+            faults,
+            settled: 0,
+            shutdown,
+            dispatcher,
+            row,
+            took: vec![],
+            updates: vec![],
+            _machine: machine,
+        }
+    }
+
+    /// One task to its end, and one update.
+    async fn round(&mut self, counts: bool) {
+        self.moments.lock().unwrap().clear();
+        let options = TurnOptions { agent: Name::new("demo"), ..TurnOptions::default() };
+        let new = NewTask {
+            options,
+            ..NewTask::new(TaskId::from_random(random_bytes()), self.project.id, "/say hello")
+        };
+        let requested = Instant::now();
+        self.records.create_task(new).await.unwrap();
+        let created = Instant::now();
+        self.settled += 1;
+        // The worktree is removed last of all, so nothing of this task disturbs the next one.
+        self.faults.until_made("release", self.settled).await;
+        let mut moments = self.moments.lock().unwrap().clone();
+        moments.insert("requested", requested);
+        moments.insert("create_task", created);
+        let update = self.row.update().await;
+        if counts {
+            self.took.push(moments);
+            self.updates.push(update);
+        }
+    }
+
+    fn row(&self) -> String {
+        let whole = self.times(("", "requested", "record_prompt_sent"));
+        let updates = sorted(self.updates.clone());
+        let ratio = ms(at(&whole, 0.5)) / ms(at(&updates, 0.5));
+        format!("| {} | {} | {} | {ratio:.0} |", self.name, spread(&whole), spread(&updates))
+    }
+
+    fn step(&self, step: Step) -> String {
+        format!("{:.2}", ms(at(&self.times(step), 0.5)))
+    }
+
+    fn times(&self, (_, from, to): Step) -> Vec<Duration> {
+        let took = self.took.iter().map(|moments| moments[to].saturating_duration_since(moments[from]));
+        sorted(took.collect())
+    }
+
+    async fn end(self) {
+        self.shutdown.send(Shutdown::Graceful).await.unwrap();
+        let summary = self.dispatcher.await.unwrap();
+        assert_eq!(summary.failed + summary.cancelled + summary.abandoned, 0, "{summary:?}");
+    }
+}
+
+fn ports<S: Store + 'static>(machine: &Machine, store: Arc<S>, faults: &Arc<Faults>) -> Ports {
+    let worktrees = Worktrees::open(&machine.data_dir().join("worktrees"), Policy::default()).unwrap();
+    let itself = vec![std::env::current_exe().unwrap().into(), OsString::from("demo-agent")];
+    let registry = Arc::new(Registry::new([]).unwrap().with_demo(itself));
+    let settings = AcpSettings::new(Launcher::new(process::Supervisor::SelfExe));
+    Ports {
+        store: Arc::new(FaultyStore { inner: store, faults: Arc::clone(faults) }),
+        workspace: Arc::new(FaultyWorkspace {
+            inner: Arc::new(DispatchWorkspace::new(worktrees)),
+            faults: Arc::clone(faults),
+        }),
+        agents: Arc::new(RegisteredAgents::new(registry, settings)),
+        publisher: Arc::new(Nobody),
+    }
+}
+
+fn config() -> NodeConfig {
+    let turns = TurnConfig { limits: TurnLimits::default(), run_tag: "bench".into(), may_fall_back: false };
+    NodeConfig { id: NodeId::from_random(random_bytes()), label: "bench".into(), turns }
+}
+
+/// Nobody watches.
+struct Nobody;
+
+impl Publisher for Nobody {
+    fn publish(&self, _: &Arc<[Frame]>) {}
+}
+
+fn sorted(mut times: Vec<Duration>) -> Vec<Duration> {
+    times.sort_unstable();
+    times
+}
+
+/// What so large a part of the sorted times is not longer than.
+fn at(times: &[Duration], part: f64) -> Duration {
+    times[((times.len() - 1) as f64 * part).round() as usize]
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+fn spread(times: &[Duration]) -> String {
+    format!("{:.2} ({:.2})", ms(at(times, 0.5)), ms(at(times, 0.99)))
+}
