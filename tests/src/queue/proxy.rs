@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -41,7 +41,8 @@ struct Shared {
 struct Frozen(AtomicBool);
 
 impl Proxy {
-    /// A proxy for the server of this URL, `postgres://user@host:port/name`.
+    /// A proxy for the server of this URL, `postgres://user@host:port/name`; without a port it is
+    /// PostgreSQL's own.
     ///
     /// # Panics
     /// When the URL is another one, or no port is free.
@@ -49,7 +50,7 @@ impl Proxy {
     pub fn before(url: &str) -> Self {
         let (user, rest) = url.split_once('@').expect("a user");
         let (server, name) = rest.split_once('/').expect("a database");
-        let server: SocketAddr = server.parse().expect("a host and a port");
+        let server = if server.contains(':') { server.to_owned() } else { format!("{server}:5432") };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let own = listener.local_addr().expect("its port");
         let shared = Arc::new(Shared::default());
@@ -57,7 +58,7 @@ impl Proxy {
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 // A server that is not there is what it is for the client, too: a connection that ends.
-                let Ok(server) = TcpStream::connect(server) else { continue };
+                let Ok(server) = TcpStream::connect(&server) else { continue };
                 serving.connect(client, server).expect("a socket has a second handle");
             }
         });
