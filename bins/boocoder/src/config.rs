@@ -152,8 +152,10 @@ pub fn load(globals: &Globals, repository: Option<&Path>) -> Result<Loaded, Erro
     }
     let mut config = merge(&layers)?;
     let data_dir = data_dir(globals, config.data_dir.clone())?;
-    let database_url = globals.database_url.clone().or_else(|| config.database_url.clone());
-    let database_url = database_url.filter(|url| !url.reveal().trim().is_empty());
+    // An empty variable is none, as for every other key: it must not hide the database that is configured.
+    let is_given = |url: &Secret| !url.reveal().trim().is_empty();
+    let database_url = globals.database_url.clone().filter(is_given);
+    let database_url = database_url.or_else(|| config.database_url.clone().filter(is_given));
     if let Some(repository) = repository
         && let Some((path, values)) = own_file(repository, &data_dir, &mut remarks)?
     {
