@@ -8,7 +8,6 @@ mod cli;
 mod commands;
 mod config;
 mod exit;
-mod frames;
 #[cfg(debug_assertions)]
 mod halt;
 mod keyboard;

@@ -77,12 +77,13 @@ async fn open_record(users: &Loaded, patience: Duration) -> Result<Record, Error
     let Some(url) = &users.database_url else {
         let sqlite = SqliteStore::open(&users.data_dir).map_err(|error| Error::start(error.to_string()))?;
         let sqlite = Arc::new(sqlite);
-        let about = format!("SQLite in {}", users.data_dir.display());
+        let about = format!("SQLite in {}, schema {}", users.data_dir.display(), store::sqlite::SCHEMA);
         return Ok(Record { records: Arc::clone(&sqlite) as Arc<dyn Records>, store: sqlite, about });
     };
-    let about = format!("PostgreSQL at {}", url.place());
+    let at = format!("PostgreSQL at {}", url.place());
     let config = PostgresConfig::new(url.reveal(), &users.data_dir);
-    let postgres = Arc::new(connect(config, &about, patience).await?);
+    let postgres = Arc::new(connect(config, &at, patience).await?);
+    let about = format!("{at}, schema {}", store::postgres::SCHEMA);
     Ok(Record { records: Arc::clone(&postgres) as Arc<dyn Records>, store: postgres, about })
 }
 

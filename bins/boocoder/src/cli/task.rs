@@ -111,6 +111,8 @@ Examples:
   boocoder task watch 7c01
   boocoder task watch 7c01 --json --since 120     after a break: nothing is missed, nothing comes twice
 
+A frame that the session does not have is answered by one line of type `reset`, and by all that it has.
+
 Exit codes are those of `boocoder run`: 0 when the task completed, 1 failed, 3 could not start, 130 cancelled.";
 
 /// Stop tasks, wherever they run, or cancel them while they wait

@@ -8,15 +8,14 @@ use std::{io::IsTerminal, sync::Arc, time::Duration};
 
 use dispatch_core::{
     ids::{Seq, TaskId},
-    ports::Records,
+    ports::{Publisher, Records},
     task::{NewTask, PermissionPolicy, Task, TaskState},
 };
-use dispatch_driver::{Node, random_bytes};
+use dispatch_driver::{FanOut, FanOutConfig, Node, random_bytes};
 
 use crate::{
     cli::{Globals, Run},
     exit::{Code, Error},
-    frames::{self, Cursor, Follow},
     keyboard::Keyboard,
     show::view::View,
     signals::{Ask, Signals},
@@ -40,8 +39,8 @@ pub async fn run(globals: &Globals, args: Run) -> Result<Code, Error> {
     let can_ask = !args.json && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let mut signals = Signals::take()?;
 
-    let (wake, woken) = frames::wake();
-    let (node, mut tidying) = app.node(wake, "run").await?;
+    let watched = Arc::new(FanOut::new(Arc::clone(&app.records), FanOutConfig::default()));
+    let (node, mut tidying) = app.node(Arc::clone(&watched) as Arc<dyn Publisher>, "run").await?;
     let project = app.ensure_project(&repository, None).await?;
     let new = NewTask {
         options,
@@ -50,8 +49,8 @@ pub async fn run(globals: &Globals, args: Run) -> Result<Code, Error> {
         ..NewTask::new(TaskId::from_random(random_bytes()), project.id, input)
     };
     let task = app.records.create_task(new).await?;
-    let cursor = Cursor::new(Arc::clone(&app.records), task.session, Seq(0));
-    let showing = Showing::begin(Follow::new(cursor, woken), View::new(args.json));
+    let frames = watched.subscribe(task.session, Some(Seq(0)));
+    let showing = Showing::begin(frames, View::new(args.json));
     let mut keyboard = Keyboard::default();
     let node = Arc::new(node);
     let attended = attend(&node, &app, &task, showing, &mut signals, &mut keyboard).await;

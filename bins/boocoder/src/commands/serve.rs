@@ -3,14 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dispatch_core::task::Name;
-use dispatch_driver::{Dispatcher, DispatcherConfig, Shutdown, Summary};
+use dispatch_driver::{Dispatcher, DispatcherConfig, FanOut, FanOutConfig, Shutdown, Summary};
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
     cli::{Globals, Serve},
     config,
     exit::{Code, Error},
-    frames::Unwatched,
     signals::{Ask, Signals},
     systemd,
     tidy::{self, Tidying},
@@ -23,7 +22,9 @@ pub async fn run(globals: &Globals, args: Serve) -> Result<Code, Error> {
     let started = async {
         let app = App::open_service(globals, Duration::from_secs(args.wait)).await?;
         let config = dispatcher_config(&args, &app.config.serve)?;
-        let (node, tidying) = app.node(Arc::new(Unwatched), SERVES).await?;
+        // Nobody watches in this process; others read the record.
+        let publisher = Arc::new(FanOut::new(Arc::clone(&app.records), FanOutConfig::default()));
+        let (node, tidying) = app.node(publisher, SERVES).await?;
         Ok::<_, Error>((app, config, node, tidying))
     };
     let (app, config, node, tidying) = tokio::select! {

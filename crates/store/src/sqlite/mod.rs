@@ -34,5 +34,5 @@ mod tasks;
 mod turns;
 mod writer;
 
-pub use open::OpenError;
+pub use open::{OpenError, SCHEMA};
 pub use store::SqliteStore;

@@ -16,7 +16,7 @@ mod embedded {
 
 /// The schema that this build reads and writes: the number of its last migration, which each migration
 /// writes into `user_version`.
-const SCHEMA: i64 = 1;
+pub const SCHEMA: i64 = 1;
 
 /// How long a write waits for another process's. A writer holds the lock for milliseconds; what takes
 /// longer than this is stuck.

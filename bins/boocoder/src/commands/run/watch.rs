@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use dispatch_core::frame::{Frame, FrameBody};
+use dispatch_driver::{Delivery, Subscription};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
 };
 
-use crate::{frames::Follow, show::view::View};
+use crate::show::view::View;
 
 /// How long to wait after the record could not be read.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -23,10 +24,10 @@ pub struct Showing {
 
 impl Showing {
     /// Begins to show a session's frames.
-    pub fn begin(follow: Follow, view: View) -> Self {
+    pub fn begin(frames: Subscription, view: View) -> Self {
         let (turn_ended, ended) = watch::channel(false);
         let (asked, questions) = mpsc::unbounded_channel();
-        Self { task: tokio::spawn(show(follow, view, ended, asked)), turn_ended, questions }
+        Self { task: tokio::spawn(show(frames, view, ended, asked)), turn_ended, questions }
     }
 
     /// The next permission request or its answer, once it was shown. Cancel-safe.
@@ -46,7 +47,7 @@ impl Showing {
 }
 
 async fn show(
-    mut follow: Follow,
+    mut subscription: Subscription,
     mut view: View,
     mut ended: watch::Receiver<bool>,
     asked: mpsc::UnboundedSender<FrameBody>,
@@ -54,16 +55,18 @@ async fn show(
     loop {
         let is_last = *ended.borrow_and_update();
         let read = if is_last {
-            follow.read().await
+            subscription.read().await
         } else {
             tokio::select! {
-                frames = follow.next() => frames,
+                delivery = subscription.next() => delivery.map(Some),
                 _ = ended.changed() => continue,
             }
         };
         let frames = match read {
-            Ok(frames) if is_last && frames.is_empty() => return view.end(),
-            Ok(frames) => frames,
+            Ok(Some(Delivery::Frames(frames))) => frames,
+            // A reader that was slow: the rest comes from the record.
+            Ok(Some(Delivery::Resync { .. } | Delivery::Reset { .. })) => continue,
+            Ok(None) => return view.end(),
             Err(error) => {
                 // The turn goes on, and the record is still there to be read later.
                 tracing::warn!(%error, "the frames could not be read");
@@ -83,9 +86,9 @@ async fn show(
         let is_question = |frame: &Frame| {
             matches!(frame.body, FrameBody::PermissionRequest { .. } | FrameBody::PermissionResolved { .. })
         };
-        for frame in frames.into_iter().filter(is_question) {
+        for frame in frames.iter().filter(|frame| is_question(frame)) {
             // Nobody asks any more once the turn has ended.
-            let _ = asked.send(frame.body);
+            let _ = asked.send(frame.body.clone());
         }
     }
 }

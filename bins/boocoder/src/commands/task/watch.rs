@@ -1,23 +1,23 @@
 //! `boocoder task watch`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use dispatch_core::{
     frame::Frame,
-    ids::{Seq, TaskId},
+    ids::{Seq, SessionId, TaskId},
     ports::{Class, RecordsError},
     task::{Task, TaskState},
 };
+use dispatch_driver::{Delivery, FanOut, FanOutConfig, Subscription};
+use serde_json::json;
 
 use super::why;
 use crate::{
     cli::TaskWatch,
     exit::{Code, Error},
-    frames::Cursor,
     show::view::View,
     wire::App,
 };
-use std::sync::Arc;
 
 /// How often the record is looked at: its frames may come from any process.
 const POLL: Duration = Duration::from_millis(100);
@@ -31,8 +31,11 @@ pub async fn watch(app: &App, args: &TaskWatch) -> Result<Code, Error> {
     if task.state == TaskState::Pending {
         complain!("task {} {}", task.id, why::waiting(app, &task).await?);
     }
-    let cursor = Cursor::new(Arc::clone(&app.records), task.session, Seq(args.since));
-    let mut watching = Watching { app, task: task.id, json: args.json, cursor, view: View::new(args.json) };
+    // Nothing is published here: its subscribers read the record.
+    let source = FanOut::new(Arc::clone(&app.records), FanOutConfig::default());
+    let frames = source.subscribe(task.session, Some(Seq(args.since)));
+    let (json, view) = (args.json, View::new(args.json));
+    let mut watching = Watching { app, task: task.id, json, source, frames, is_anew: false, view };
     let code = loop {
         match watching.look().await {
             Ok(Look::Goes) => tokio::time::sleep(POLL).await,
@@ -53,7 +56,10 @@ struct Watching<'a> {
     app: &'a App,
     task: TaskId,
     json: bool,
-    cursor: Cursor,
+    source: FanOut,
+    frames: Subscription,
+    /// Whether it began anew already: what is damaged is passed over the next time.
+    is_anew: bool,
     view: View,
 }
 
@@ -72,10 +78,16 @@ impl Watching<'_> {
         // After its end, what follows the task's own last frame is another task's affair.
         let mut held = Vec::new();
         loop {
-            let frames = self.cursor.read().await?;
-            if frames.is_empty() {
-                break;
-            }
+            let frames = match self.frames.read().await? {
+                None => break,
+                Some(Delivery::Frames(frames)) => frames.to_vec(),
+                Some(Delivery::Resync { .. }) => continue,
+                Some(Delivery::Reset { .. }) if self.is_anew => continue,
+                Some(Delivery::Reset { snapshot }) => {
+                    self.begin_anew(snapshot.session.id);
+                    continue;
+                }
+            };
             if !has_ended {
                 self.show(frames);
             } else {
@@ -90,6 +102,16 @@ impl Watching<'_> {
             }
         }
         Ok(if has_ended { Look::Ended(Box::new(task)) } else { Look::Goes })
+    }
+
+    /// The place to go on from is not one of this record.
+    fn begin_anew(&mut self, session: SessionId) {
+        if self.json {
+            say!("{}", json!({ "type": "reset", "session_id": session }));
+        }
+        complain!("boocoder: there is no such frame in session {session}: from its first one on");
+        self.frames = self.source.subscribe(session, Some(Seq(0)));
+        self.is_anew = true;
     }
 
     /// A program gets the session's stream without gaps, a person what is about the task.
