@@ -7,7 +7,8 @@ use std::{
 
 use dispatch_core::{frame::Frame, ids::Seq};
 
-/// At least one frame of a session, in order and without a gap. Cloning it copies none of them.
+/// At least one frame of a session, in order and without a gap, but for one in the record that a reset told of.
+/// Cloning it copies none of them.
 #[derive(Clone)]
 pub struct Frames {
     all: Arc<[Frame]>,

@@ -24,7 +24,11 @@ pub struct SessionSnapshot {
 }
 
 impl SessionSnapshot {
-    pub(super) async fn take(records: &Arc<dyn Records>, session: SessionId) -> Result<Self, RecordsError> {
+    /// Takes one; tells also where the session's frames ended by then.
+    pub(super) async fn take(
+        records: &Arc<dyn Records>,
+        session: SessionId,
+    ) -> Result<(Self, Seq), RecordsError> {
         let reader = Reader { records: &**records, session };
         let end = reader.end().await?;
         let view = records.session(session).await?;
@@ -40,7 +44,7 @@ impl SessionSnapshot {
             messages.iter().filter(|message| follows(message)).map(|message| message.id).collect();
         messages.retain(|message| !follows(message));
         let seq = reader.before_begin_of(&following, end).await?;
-        Ok(Self { seq, session: view, messages })
+        Ok((Self { seq, session: view, messages }, end))
     }
 }
 
@@ -54,13 +58,19 @@ impl Reader<'_> {
         self.records.frames(self.session, Seq(after), limit).await
     }
 
-    /// The last frame's place. As places are gapless, each look halves what is in question.
+    /// The last frame's place. As places are all but gapless, each look halves what is in
+    /// question.
     async fn end(&self) -> Result<Seq, RecordsError> {
         let (mut there, mut beyond) = (0_i64, None::<i64>);
         let mut step = 1_i64;
         while beyond.is_none_or(|beyond| there + 1 < beyond) {
             let probe = beyond.map_or(there.saturating_add(step), |beyond| there + (beyond - there) / 2);
-            match self.after(probe - 1, 1).await?.first() {
+            let mut found = self.after(probe - 1, 1).await?;
+            if found.is_empty() {
+                // One that cannot be read is left out, and must not be taken for the end.
+                found = self.after(probe - 1, BATCH).await?;
+            }
+            match found.first() {
                 Some(frame) => there = frame.seq.0.max(probe),
                 None => beyond = Some(probe),
             }

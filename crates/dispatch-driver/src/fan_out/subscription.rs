@@ -54,6 +54,9 @@ pub struct Subscription {
     begin: Begin,
     /// The last place that was handed over.
     after: Seq,
+    /// Up to here, frames may be missing: the subscriber was told to begin anew over them, and would be told
+    /// so for ever.
+    holes_until: Seq,
     queue: Arc<Queue>,
     watching: Watching,
 }
@@ -67,7 +70,8 @@ impl Subscription {
         watching: Watching,
     ) -> Self {
         let begin = if after.is_some() { Begin::Unproven } else { Begin::Anew };
-        Self { records, poll, begin, after: after.unwrap_or_default(), queue, watching }
+        let after = after.unwrap_or_default();
+        Self { records, poll, begin, after, holes_until: Seq::default(), queue, watching }
     }
 
     /// Waits for what comes next. Cancel-safe: what was not returned comes again.
@@ -145,16 +149,26 @@ impl Subscription {
         let before = Seq(self.after.0 - proof as i64);
         let mut frames = self.records.frames(self.watching.session, before, BATCH).await?;
         let is_all = frames.len() < BATCH;
-        let goes_on = frames.iter().zip(1..).all(|(frame, place)| frame.seq.0 == before.0 + place);
-        if !goes_on || frames.len() < proof {
+        if !self.goes_on(before, &frames) || frames.len() < proof {
             return Ok(None);
         }
         Ok(Some((frames.split_off(proof), is_all)))
     }
 
+    /// Whether these frames follow a place without a hole, but for those that are known.
+    fn goes_on(&self, mut place: Seq, frames: &[Frame]) -> bool {
+        frames.iter().all(|frame| {
+            let before = Seq(frame.seq.0 - 1);
+            let follows = before == place || before <= self.holes_until;
+            place = frame.seq;
+            follows
+        })
+    }
+
     async fn reset(&mut self) -> Result<Delivery, RecordsError> {
-        let snapshot = SessionSnapshot::take(&self.records, self.watching.session).await?;
+        let (snapshot, end) = SessionSnapshot::take(&self.records, self.watching.session).await?;
         self.begin = Begin::Made;
+        self.holes_until = end;
         self.after = snapshot.seq;
         self.queue.was_read(self.after);
         Ok(Delivery::Reset { snapshot: Box::new(snapshot) })
