@@ -24,6 +24,9 @@ use test_postgres::{Cluster, Shutdown};
 /// How long what is noticed "at once" may take while the machine is busy.
 const AT_ONCE: Duration = Duration::from_millis(1500);
 
+/// The default poll's interval, at its longest.
+const POLL: Duration = Duration::from_millis(2200);
+
 /// A poll that comes in no test.
 const NEVER: &str = "3600";
 
@@ -90,7 +93,7 @@ fn a_lost_notification_costs_one_poll() {
     proxy.lose_notifications();
     let delay = delay(&site);
     assert!(proxy.lost() > 0, "nothing was lost");
-    assert!(delay < Duration::from_millis(2200) + AT_ONCE, "{delay:?}");
+    assert!(delay < POLL + AT_ONCE, "{delay:?}");
     end(&site, serve);
 }
 
@@ -334,7 +337,8 @@ fn a_database_that_stays_away_ends_the_turns_before_the_lease_and_the_dispatcher
     let why = bench.site.machine.run(["task", "why", &task.id.to_string()]).expect(0).stdout.join("\n");
     assert!(why.contains("its dispatcher was lost") && why.contains("task resume"), "{why}");
     assert!(bench.site.text(task.session).starts_with("before "));
-    assert!(delay(&bench.site) < AT_ONCE, "it works as before");
+    // The listener may still be waiting for its next try.
+    assert!(delay(&bench.site) < POLL + AT_ONCE, "it works as before");
     assert_no_prompt_twice(&bench.site.machine);
     let _ = serve.stop().expect(0);
     bench.site.machine.wait_for_no_process(Duration::from_secs(5)).expect("no process is left");
