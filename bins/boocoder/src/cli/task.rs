@@ -96,7 +96,8 @@ pub struct TaskWatch {
     /// The task's id, or at least four of its first digits
     pub task: String,
     /// Only what came after this frame of its session
-    #[arg(long, value_name = "SEQ", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, value_name = "SEQ", default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(i64).range(0..))]
     pub since: i64,
     /// One JSON object a line: every frame of the task's session
     #[arg(long)]
