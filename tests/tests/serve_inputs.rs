@@ -296,7 +296,7 @@ fn damaged_rows_are_set_aside_and_the_queue_moves_on() {
         }
         // Before anybody has set them aside, those that can be read are listed.
         let listed = site.machine.json(["task", "list", "--limit", "0", "--json"]);
-        assert!(listed.len() >= healthy.len() + 1, "{listed:?}");
+        assert!(listed.len() > healthy.len(), "{listed:?}");
 
         let serve = site.machine.serve(["--slots", "4"]);
         // And some that are not the next ones yet when they break, in a dispatcher that runs.

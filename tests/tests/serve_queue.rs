@@ -18,7 +18,7 @@ fn work(kind: Kind, load: Load, dispatchers: usize) {
     Load::prepare(&mut site.machine);
     let slots = (4 / dispatchers).to_string();
     let serves: Vec<_> = (0..dispatchers).map(|_| site.machine.serve(["--slots", &slots])).collect();
-    let tasks = load.add(&site);
+    let tasks = load.add_to(&site);
     assert_eq!(site.wait_for_all().len(), load.count());
     assert_in_order(&site, &tasks);
     assert_eq!(site.sql("SELECT count(DISTINCT node) FROM task"), dispatchers.to_string(), "who did it");

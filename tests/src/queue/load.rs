@@ -48,7 +48,7 @@ impl Load {
     /// # Panics
     /// When one is refused.
     #[must_use]
-    pub fn add(self, site: &Site) -> Tasks {
+    pub fn add_to(self, site: &Site) -> Tasks {
         thread::scope(|scope| {
             let halves = [0, 1].map(|half| scope.spawn(move || self.add_half(site, half)));
             halves.into_iter().flat_map(|half| half.join().expect("a half")).collect()
