@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     process::supervise_if_asked();
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     match args.as_slice() {
-        [first, rest @ ..] if first == "demo-agent" => return demo_agent::main(rest.to_vec()),
+        [first, rest @ ..] if first == "demo-agent" => demo_agent::main(rest.to_vec()),
         [data] => {
             let runtime = tokio::runtime::Runtime::new().expect("a runtime");
             let served = runtime.block_on(serve(PathBuf::from(data)));
