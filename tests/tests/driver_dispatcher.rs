@@ -176,3 +176,71 @@ async fn what_a_dead_node_left_is_found_while_others_run() {
     assert_eq!(bench.agent.seen().prompts, [WORK]);
     dispatching.end(Shutdown::Graceful).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_claimed_again_while_it_is_given_back_keeps_its_slot() {
+    let bench = Bench::new().await;
+    bench.faults.deafen();
+    let task = bench.task(WORK).await;
+    let claim = bench.faults.hold("claim", 1, When::After);
+    let dispatching = bench.dispatch(config()).await;
+    claim.reached().await;
+    // Another node has taken its place by the time it is told what it claimed.
+    bench.faults.lapse(dispatching.node);
+    bench.faults.ring(1);
+    bench.faults.until_made("join", 2).await;
+    bench.faults.until_made("leave", 1).await;
+    let given_back = bench.faults.hold("requeue", 1, When::After);
+    let preparing = bench.faults.hold("prepare", 1, When::Before);
+    claim.open();
+    given_back.reached().await;
+    bench.faults.ring(1);
+    preparing.reached().await;
+    let passes = bench.faults.made("claim");
+    given_back.open();
+    // The end of the giving back makes a pass, which must know of the turn that runs.
+    bench.faults.until_made("claim", passes + 1).await;
+    bench.faults.ring(1);
+    bench.faults.until_made("claim", passes + 2).await;
+    preparing.open();
+    bench.until_ended(&[task.id]).await;
+    let summary = dispatching.end(Shutdown::Graceful).await;
+    // Whether recovery or the giving back was first does not matter.
+    assert_eq!((summary.completed, summary.requeued + summary.abandoned), (1, 1), "{summary:?}");
+    assert_eq!((bench.faults.made("prepare"), bench.agent.seen().prompts.len()), (1, 1));
+}
+
+/// A wake-up between the first look at the queue and the moment when it is listened to would be lost.
+#[tokio::test]
+async fn a_node_that_has_joined_listens() {
+    let bench = Bench::new().await;
+    let _node = bench.node().await;
+    assert_eq!(bench.faults.made("wakeups"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_interval_beyond_all_clocks_is_a_long_one() {
+    let bench = Bench::new().await;
+    let dispatching = bench.dispatch(DispatcherConfig { poll: Duration::MAX, ..config() }).await;
+    let task = bench.task(WORK).await;
+    bench.until_ended(&[task.id]).await;
+    assert_eq!(dispatching.end(Shutdown::Graceful).await.completed, 1);
+}
+
+/// A task that its store chokes on is begun again and again, as nothing of it went out: at the pace of the poll.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_that_is_lost_with_the_store_again_and_again_is_begun_at_every_poll() {
+    let bench = Bench::new().await;
+    bench.faults.plant_from("begin_message", 1, Fault::Failed);
+    let poll = Duration::from_millis(400);
+    let begun = std::time::Instant::now();
+    let dispatching = bench.dispatch(DispatcherConfig { poll, ..config() }).await;
+    let task = bench.task(WORK).await;
+    bench.faults.until_made("begin_message", 6).await;
+    let tries = bench.faults.made("begin_message") as u32;
+    assert!(begun.elapsed() >= poll * 3, "{tries} tries within {:?}", begun.elapsed());
+    bench.faults.clear();
+    bench.until_ended(&[task.id]).await;
+    bench.record(task.id).await.assert_ended(TaskState::Completed, TerminalReason::Completed);
+    dispatching.end(Shutdown::Graceful).await;
+}

@@ -230,3 +230,47 @@ async fn a_store_that_is_away_while_a_turn_streams_costs_nothing() {
     assert_eq!(bench.watcher.seen(record.task.session), record.frames, "everything is published, in order");
     dispatching.end(Shutdown::Graceful).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_word_is_heard_when_nobody_is_left_to_say_a_third() {
+    let bench = Bench::new().await;
+    bench.agent.script(WORK, &hangs());
+    let dispatching = bench.dispatch(config()).await;
+    let task = bench.task(WORK).await;
+    bench.faults.until_made("append", 2).await;
+    let summary = dispatching.end_with([Shutdown::Graceful, Shutdown::Now]).await;
+    assert_eq!(summary, Summary { cancelled: 1, ..Summary::default() });
+    bench.record(task.id).await.assert_ended(TaskState::Cancelled, TerminalReason::Shutdown);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_at_once_waits_for_no_store_that_cannot_be_left() {
+    let bench = Bench::new().await;
+    let leaving = bench.faults.hold("leave", 1, When::Before);
+    let dispatching = bench.dispatch(config()).await;
+    bench.faults.until_made("claim", 1).await;
+    dispatching.tell(Shutdown::Graceful).await;
+    leaving.reached().await;
+    // The gate stays closed: what is left behind lapses.
+    assert_eq!(dispatching.end(Shutdown::Now).await, Summary::default());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_lease_ends_a_turn_whose_frames_wait_for_a_store_that_is_away() {
+    const PIECE: usize = 64 * 1024;
+    let bench = Bench::with(&STUBBORN).await;
+    let flood = [Step::AwaitCall("append", 1), Step::Flood(100 * 16, PIECE), Step::Hang];
+    bench.agent.script(WORK, &flood);
+    let _away = bench.faults.hold("append", 2, When::Before);
+    let dispatching = bench.dispatch(config()).await;
+    bench.task(WORK).await;
+    // One MiB waits to be written, and a channel of eight batches is full.
+    bench.agent.wait_until(|seen| seen.taken >= 16 + 8).await;
+    bench.faults.lapse(dispatching.node);
+    bench.agent.wait_until(|seen| seen.open == 0).await;
+    // It joins again only once the turn has ended.
+    let closed = Instant::now();
+    bench.faults.until_made("join", 2).await;
+    assert!(closed.elapsed() < Duration::from_secs(10), "{:?}", closed.elapsed());
+    dispatching.end(Shutdown::Now).await;
+}

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dispatch_core::ports::{Lease, Store, StoreError};
+use dispatch_core::ports::{Lease, Store, StoreError, Wakeups};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep_until, timeout_at},
@@ -117,8 +117,7 @@ impl Keeper {
 }
 
 /// Hears the record's wake-ups: for whoever claims, and for the turns that may be stopped.
-pub(crate) async fn listen(store: Arc<dyn Store>, running: Arc<Running>, news: Arc<News>) {
-    let mut wakeups = store.wakeups();
+pub(crate) async fn listen(mut wakeups: Box<dyn Wakeups>, running: Arc<Running>, news: Arc<News>) {
     while contained(wakeups.next()).await.is_ok() {
         news.woken.notify_one();
         if !running.is_empty() {

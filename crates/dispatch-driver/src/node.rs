@@ -71,7 +71,8 @@ impl Node {
             running: Arc::clone(&running),
             news: Arc::clone(&news),
         };
-        let listening = listen(Arc::clone(&ports.store), Arc::clone(&running), Arc::clone(&news));
+        // From here on, before anybody looks for the first time: nothing falls between.
+        let listening = listen(ports.store.wakeups(), Arc::clone(&running), Arc::clone(&news));
         let background = [tokio::spawn(keeper.keep(sent)), tokio::spawn(listening)];
         let run_tag = format!("{}/{}", config.turns.run_tag, config.id);
         let turns = TurnConfig { run_tag, ..config.turns.clone() };

@@ -52,6 +52,17 @@ impl Dispatching {
         ended.expect("it ends").expect("no panic").expect("a summary")
     }
 
+    /// Says these words, no more will follow, and waits for its end.
+    ///
+    /// # Panics
+    /// When there are more of them than it can be told at once, or as in [`Self::ended`].
+    pub async fn end_with<const WORDS: usize>(self, words: [Shutdown; WORDS]) -> Summary {
+        let Self { node, shutdown, run } = self;
+        words.into_iter().for_each(|word| shutdown.try_send(word).expect("room for it"));
+        drop(shutdown);
+        Self { node, shutdown: mpsc::channel(1).0, run }.ended().await
+    }
+
     /// Tells it to end and waits for that.
     pub async fn end(self, how: Shutdown) -> Summary {
         self.tell(how).await;

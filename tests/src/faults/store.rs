@@ -57,6 +57,7 @@ impl Store for FaultyStore {
     }
 
     fn wakeups(&self) -> Box<dyn Wakeups> {
+        self.faults.at_once("wakeups");
         Box::new(FaultyWakeups { inner: self.inner.wakeups(), faults: Arc::clone(&self.faults) })
     }
 

@@ -10,20 +10,27 @@ use dispatch_core::{
 use tokio::{
     sync::mpsc,
     task::JoinSet,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
     claims::Passes,
     config::{DispatcherConfig, Shutdown, Summary},
     nodes::Nodes,
-    stage::Stage,
+    stage::{HURRIED, Stage},
     turns::{Ended, Turns},
 };
 use crate::node::Node;
 
 /// How long a claim may take before it is made again: what it claimed is then handed out again.
 const CLAIM_LIMIT: Duration = Duration::from_secs(10);
+
+/// The longest poll interval, so that a clock can name the next one: longer ones are taken for it.
+const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a node is one at least before the next is joined, unless the poll comes sooner: a turn that is lost
+/// with the store each time when it begins is not begun in a hot loop.
+const REJOIN: Duration = Duration::from_secs(2);
 
 /// What a call to the store came to.
 enum Answered {
@@ -53,6 +60,8 @@ pub struct Dispatcher {
     passes: Passes,
     recovers_at: Instant,
     is_recovering: bool,
+    /// When another node may be joined.
+    joins_at: Instant,
     /// When joining and leaving may be tried again.
     retries_at: Instant,
     stage: Stage,
@@ -93,11 +102,12 @@ impl Dispatcher {
                 News::Time => {}
             }
         }
-        dispatcher.leave().await;
+        dispatcher.leave(&mut shutdown).await;
         dispatcher.failure.map_or(Ok(dispatcher.summary), Err)
     }
 
     fn new(node: Node, config: DispatcherConfig) -> Self {
+        let config = DispatcherConfig { poll: config.poll.min(LONGEST_POLL), ..config };
         let now = Instant::now();
         Self {
             passes: Passes::new(config.poll),
@@ -107,6 +117,7 @@ impl Dispatcher {
             calls: JoinSet::new(),
             recovers_at: now,
             is_recovering: false,
+            joins_at: now,
             retries_at: now,
             stage: Stage::Open,
             next_stage: None,
@@ -127,8 +138,8 @@ impl Dispatcher {
         let is_open = self.stage == Stage::Open;
         tokio::select! {
             biased;
-            // Once it was heard, a closed channel says nothing new.
-            asked = shutdown.recv(), if is_open || !shutdown.is_closed() => {
+            // Once it was heard, an empty closed channel says nothing new.
+            asked = shutdown.recv(), if is_open || !(shutdown.is_closed() && shutdown.is_empty()) => {
                 News::Asked(asked.unwrap_or(Shutdown::Graceful))
             }
             ended = self.turns.next() => News::Ended(ended),
@@ -152,8 +163,10 @@ impl Dispatcher {
             if self.nodes.current().is_some() && !self.is_recovering {
                 consider(self.recovers_at);
             }
-            if self.retries_at > Instant::now() {
-                consider(self.retries_at);
+            for at in [self.retries_at, self.joins_at] {
+                if at > Instant::now() {
+                    consider(at);
+                }
             }
         }
         soonest
@@ -190,7 +203,8 @@ impl Dispatcher {
     fn change_nodes(&mut self) {
         let turns = &self.turns;
         let has_turns = |node| turns.of_node(node).next().is_some();
-        if let Some(node) = self.nodes.predecessor(has_turns).cloned() {
+        let predecessor = self.nodes.predecessor(has_turns).cloned();
+        if let Some(node) = predecessor.filter(|_| self.joins_at <= Instant::now()) {
             self.nodes.is_joining = true;
             self.calls.spawn(async move { Answered::Joined(node.successor().await.map(Arc::new)) });
         }
@@ -283,6 +297,7 @@ impl Dispatcher {
                 tracing::info!(node = %node.id(), "joined again, as another node");
                 self.summary.rejoined += 1;
                 self.nodes.joined(node);
+                self.joins_at = Instant::now() + self.config.poll.min(REJOIN);
                 self.passes.ask();
             }
             Err(error) if error.class() == Class::Retry => {
@@ -332,15 +347,35 @@ impl Dispatcher {
         }
     }
 
-    /// Leaves the record. What fails here lapses by itself.
-    async fn leave(&mut self) {
-        let limit = if self.stage < Stage::Hurried { Duration::MAX } else { CLAIM_LIMIT };
-        for node in self.nodes.all() {
-            match timeout(limit, node.leave()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(node = %node.id(), %error, "the record could not be left"),
-                Err(late) => tracing::warn!(node = %node.id(), error = %late, "the record could not be left"),
+    /// Leaves the record. What fails here lapses by itself, so an end at once does not wait for it.
+    async fn leave(&self, shutdown: &mut mpsc::Receiver<Shutdown>) {
+        let leaving = async {
+            for node in self.nodes.all() {
+                if let Err(error) = node.leave().await {
+                    tracing::warn!(node = %node.id(), %error, "the record could not be left");
+                }
             }
+        };
+        let hurried = async {
+            if self.stage < Stage::Hurried {
+                until_hurried(shutdown).await;
+            }
+            sleep(HURRIED).await;
+        };
+        tokio::select! {
+            () = leaving => {}
+            () = hurried => tracing::warn!("the record was not left in time; the lease lapses by itself"),
+        }
+    }
+}
+
+/// Waits until it is to end at once.
+async fn until_hurried(shutdown: &mut mpsc::Receiver<Shutdown>) {
+    loop {
+        match shutdown.recv().await {
+            Some(Shutdown::Now) => return,
+            Some(Shutdown::Graceful) => {}
+            None => std::future::pending().await,
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::config::DispatcherConfig;
 
 /// How long a hurried turn may take for what cannot be hurried: computing its change, writing its end.
-const HURRIED: Duration = Duration::from_secs(5);
+pub(super) const HURRIED: Duration = Duration::from_secs(5);
 
 /// How far a dispatcher's shutdown is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,13 +6,12 @@ use dispatch_core::{
     ids::{NodeId, TaskId},
     task::{Claim, Name},
 };
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use crate::{contained::contained, node::Node, turn::TurnReport};
 
 /// A turn that has ended.
 pub(super) struct Ended {
-    task: TaskId,
     pub(super) report: TurnReport,
     /// The node that still holds it, so that nobody else can write its end.
     pub(super) held_by: Option<NodeId>,
@@ -20,6 +19,7 @@ pub(super) struct Ended {
 
 /// What takes a slot.
 struct Slot {
+    task: TaskId,
     node: NodeId,
     agent: Option<Name>,
 }
@@ -28,7 +28,8 @@ struct Slot {
 #[derive(Default)]
 pub(super) struct Turns {
     set: JoinSet<Ended>,
-    slots: BTreeMap<TaskId, Slot>,
+    /// A task may have two for a moment: one in which it is given back, and one in which it runs again.
+    slots: BTreeMap<Id, Slot>,
 }
 
 impl Turns {
@@ -51,22 +52,22 @@ impl Turns {
         F: Future<Output = TurnReport> + Send,
     {
         let (node, key) = (Arc::clone(node), claim.key());
-        let slot = Slot { node: node.id(), agent: claim.task.options.agent.clone() };
-        self.slots.insert(key.task, slot);
-        self.set.spawn(async move {
+        let slot = Slot { task: key.task, node: node.id(), agent: claim.task.options.agent.clone() };
+        let run = self.set.spawn(async move {
             let report = contained(turn(Arc::clone(&node), claim)).await.unwrap_or(TurnReport::Abandoned);
             let is_orphan =
                 report == TurnReport::Abandoned && !node.is_lost() && node.still_holds(&key).await;
-            Ended { task: key.task, report, held_by: is_orphan.then(|| node.id()) }
+            Ended { report, held_by: is_orphan.then(|| node.id()) }
         });
+        self.slots.insert(run.id(), slot);
     }
 
     /// Waits for the next turn to end; for ever, when none runs. Cancel-safe.
     pub(super) async fn next(&mut self) -> Ended {
         loop {
-            match self.set.join_next().await {
-                Some(Ok(ended)) => {
-                    self.slots.remove(&ended.task);
+            match self.set.join_next_with_id().await {
+                Some(Ok((run, ended))) => {
+                    self.slots.remove(&run);
                     return ended;
                 }
                 // It was given up; its slot went with it.
@@ -85,7 +86,7 @@ impl Turns {
     }
 
     pub(super) fn of_node(&self, node: NodeId) -> impl Iterator<Item = TaskId> {
-        self.slots.iter().filter(move |(_, slot)| slot.node == node).map(|(task, _)| *task)
+        self.slots.values().filter(move |slot| slot.node == node).map(|slot| slot.task)
     }
 
     pub(super) fn of_agent(&self, agent: Option<&Name>) -> usize {
