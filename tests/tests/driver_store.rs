@@ -352,3 +352,16 @@ async fn a_watcher_that_panics_delays_and_loses_nothing() {
         bench.assert_nothing_left();
     }
 }
+
+/// Nothing of such a task has gone out, so a store that is broken for a while is no reason for it to fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_that_cannot_be_recorded_leaves_the_task_to_recovery() {
+    for fault in [Fault::Failed, Fault::Panic] {
+        let bench = Bench::new().await;
+        bench.faults.plant("record_route", 1..=1, When::Before, fault);
+        let (node, task) = (bench.node().await, bench.task(WORK).await);
+        assert_eq!(bench.run(&node, task.id).await, Some(TurnReport::Abandoned), "{fault:?}");
+        drop(node);
+        recover_and_go_on(&bench, &task, false, "record_route").await;
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dispatch_core::{
     agent::{AgentCommand, Failure, Notice, NoticeCode},
-    ports::{Backend, Release, WorkspaceOwner, WorkspaceSpec},
+    ports::{Backend, Release, StoreError, WorkspaceOwner, WorkspaceSpec},
     profile::BackendProfile,
     routing::{self, Route, RoutingFacts, WorktreeUse},
     task::{Claim, TerminalReason},
@@ -26,15 +26,29 @@ pub(crate) struct Course {
     pub(crate) notices: Vec<Notice>,
 }
 
+/// Why a turn cannot begin.
+pub(crate) enum Hindrance {
+    /// Its task fails with this.
+    Failure(Failure),
+    /// The record cannot be written. Nothing is wrong with the task, and nothing of it has gone out.
+    Store(StoreError),
+}
+
+impl From<Failure> for Hindrance {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
 impl Course {
-    pub(crate) async fn set(ports: &Ports, config: &TurnConfig, claim: &Claim) -> Result<Self, Failure> {
+    pub(crate) async fn set(ports: &Ports, config: &TurnConfig, claim: &Claim) -> Result<Self, Hindrance> {
         let course = contained(Self::look(ports, config, claim)).await;
         course.unwrap_or_else(|_| {
-            Err(Failure::new(TerminalReason::Internal, "the backend failed: see the log"))
+            Err(Failure::new(TerminalReason::Internal, "the backend failed: see the log").into())
         })
     }
 
-    async fn look(ports: &Ports, config: &TurnConfig, claim: &Claim) -> Result<Self, Failure> {
+    async fn look(ports: &Ports, config: &TurnConfig, claim: &Claim) -> Result<Self, Hindrance> {
         let task = &claim.task;
         let mut notices = Vec::new();
         let route = match task.route {
@@ -48,18 +62,18 @@ impl Course {
                     may_fall_back: config.may_fall_back,
                 })?;
                 if let Some(text) = chosen.fallback {
-                    tracing::warn!(task = %task.id, text, "the native loop runs instead of the agent");
+                    tracing::warn!(task = %task.id, session = %task.session, text, "the native loop runs instead of the agent");
                     notices.push(Notice { code: NoticeCode::FellBackToNative, text });
                 }
                 let key = claim.key();
                 let recorded = persistently(|| ports.store.record_route(&key, chosen.route)).await;
-                recorded.map_err(|error| Failure::new(TerminalReason::Internal, error.to_string()))?;
+                recorded.map_err(Hindrance::Store)?;
                 chosen.route
             }
         };
         let Some(backend) = ports.agents.backend(route) else {
             let text = format!("the route {route} that this task was given is not switched on here");
-            return Err(Failure::new(TerminalReason::CouldNotStart, text));
+            return Err(Failure::new(TerminalReason::CouldNotStart, text).into());
         };
         let worktree = worktree_of(claim, route)?;
         let profile = backend.profile();

@@ -72,9 +72,9 @@ impl Settler {
 
     fn log(&self, settlement: &Settlement) {
         let usage = settlement.message.as_ref().map(|message| &message.usage);
-        let files = match &settlement.change {
-            ChangeVerdict::Queue(change) => change.draft.files.len(),
-            ChangeVerdict::Leave | ChangeVerdict::Withdraw => 0,
+        let (files, (additions, deletions)) = match &settlement.change {
+            ChangeVerdict::Queue(change) => (change.draft.files.len(), change.draft.totals()),
+            ChangeVerdict::Leave | ChangeVerdict::Withdraw => (0, (0, 0)),
         };
         tracing::info!(
             task = %self.key.task,
@@ -86,6 +86,8 @@ impl Settler {
             input_tokens = usage.and_then(|usage| usage.input_tokens),
             output_tokens = usage.and_then(|usage| usage.output_tokens),
             files_changed = files,
+            additions,
+            deletions,
             "turn ended"
         );
     }

@@ -11,6 +11,7 @@ use dispatch_core::{
         StoreError, Workspace, WriteAnswer,
     },
     profile::TurnLimits,
+    routing::Route,
     task::{Claim, Name, TaskState, TerminalReason},
     turn::{Effect, Event, Outcome, Phase, Turn, TurnPlan},
 };
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     contained::ContainedPublisher,
-    course::Course,
+    course::{Course, Hindrance},
     inbox::Inbox,
     random::random_bytes,
     session::{News, Session},
@@ -82,7 +83,11 @@ pub async fn run_turn(ports: &Ports, config: &TurnConfig, claim: Claim, mut inbo
         Ok(course) => {
             RunningTurn::begin(ports.clone(), config, claim, course, agent.clone()).run(&mut inbox).await
         }
-        Err(failure) => fail_before_turn(ports, config, &claim, failure, &agent).await,
+        Err(Hindrance::Failure(failure)) => fail_before_turn(ports, config, &claim, failure, &agent).await,
+        Err(Hindrance::Store(error)) => {
+            tracing::error!(task = %key.task, %error, "the route could not be recorded");
+            TurnReport::Abandoned
+        }
     };
     if !matches!(report, TurnReport::Settled { .. }) {
         tracing::info!(task = %key.task, session = %key.session, agent, ?report, "turn given up here");
@@ -235,7 +240,8 @@ impl RunningTurn {
             if let Some(event) = self.told.pop_front() {
                 return event;
             }
-            let full = self.writer.is_full();
+            // What an agent that is let go still says is not kept, and its owner must get rid of it to end.
+            let full = self.machine.phase() != Phase::Closing && self.writer.is_full();
             tokio::select! {
                 biased;
                 signal = inbox.next() => return signal.into(),
@@ -356,10 +362,19 @@ impl RunningTurn {
     fn prepare_workspace(&mut self) {
         let Some(calls) = self.workspace.clone() else { return };
         let cancel = self.fresh_cancel();
+        let Settler { key, agent, route, .. } = self.settler.clone();
         self.calls.spawn(async move {
             match calls.prepare(&cancel).await {
                 Ok(info) => {
-                    tracing::info!(worktree = %info.path.display(), base = info.base_commit, "worktree ready");
+                    tracing::info!(
+                        task = %key.task,
+                        session = %key.session,
+                        agent,
+                        route = route.map(Route::as_str),
+                        worktree = %info.path.display(),
+                        base = info.base_commit,
+                        "worktree ready"
+                    );
                     Answered::WorkspaceReady(info.path)
                 }
                 Err(error) => Answered::Event(Event::WorkspaceFailed(error.into_failure())),
@@ -381,8 +396,13 @@ impl RunningTurn {
     fn checkpoint(&mut self) {
         let (cancel, message) = (self.fresh_cancel(), self.message);
         let Some(calls) = self.workspace.clone() else { return };
+        let task = self.spec.task;
         self.calls.spawn(async move {
-            Answered::Event(Event::CheckpointTaken(calls.checkpoint(message, &cancel).await))
+            let taken = calls.checkpoint(message, &cancel).await;
+            if let Err(error) = &taken {
+                tracing::warn!(%task, error, "the turn has no checkpoint to go back to");
+            }
+            Answered::Event(Event::CheckpointTaken(taken))
         });
     }
 
@@ -447,6 +467,8 @@ impl RunningTurn {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        // Those that were said need no more room.
+        while self.asides.try_join_next().is_some() {}
         if let Some(control) = &self.control {
             self.asides.spawn(say(Arc::clone(control)));
         }
