@@ -51,6 +51,33 @@ pub async fn an_append_is_made_once(subject: &dyn StoreSubject) {
     assert_eq!(texts, wanted);
 }
 
+/// An append that was overtaken is refused: it was given up and made again while it was still on its way.
+pub async fn an_overtaken_append_is_refused(subject: &dyn StoreSubject) {
+    let kit = Kit::new(subject).await;
+    let turn = kit.running().await;
+    let append = async |batch| kit.view.store.append(&turn.key, batch, None, &[FrameBody::delta("a")]).await;
+    append(1).await.unwrap().unwrap();
+    let second = append(2).await.unwrap().unwrap();
+    assert_eq!(append(1).await.unwrap(), None);
+    assert_eq!(append(2).await.unwrap(), Some(second));
+    assert_eq!(kit.frames(turn.key.session).await.len(), 2);
+}
+
+/// An append made again is told where its frames went, also when its turn has ended meanwhile.
+pub async fn an_append_is_answered_again_after_the_end(subject: &dyn StoreSubject) {
+    let kit = Kit::new(subject).await;
+    let turn = kit.running().await;
+    let frames = [FrameBody::delta("a")];
+    let append = async |batch| kit.view.store.append(&turn.key, batch, None, &frames).await.unwrap();
+    let appended = append(1).await;
+    assert!(appended.is_some());
+    kit.view.store.requeue(&turn.key, &[]).await.unwrap();
+    assert_eq!((append(1).await, append(2).await), (appended, None));
+    kit.begin(turn.key.task).await;
+    assert_eq!(append(1).await, appended);
+    assert_eq!(kit.frames(turn.key.session).await.len(), 1);
+}
+
 /// A turn that went back to the queue is told so again, until another attempt runs.
 pub async fn a_turn_is_requeued_once(subject: &dyn StoreSubject) {
     let kit = Kit::new(subject).await;

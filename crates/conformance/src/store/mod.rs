@@ -137,6 +137,8 @@ macro_rules! store_conformance {
             everything_survives_the_process
             a_task_is_made_once_for_an_id
             an_append_is_made_once
+            an_overtaken_append_is_refused
+            an_append_is_answered_again_after_the_end
             a_turn_is_requeued_once
             an_end_by_recovery_is_not_the_turns_own
             a_users_change_is_made_once

@@ -344,7 +344,8 @@ pub trait Store: Send + Sync {
     /// Appends frames (at least one) to the turn's session; tells where they went, or `None` when fenced.
     /// The frames themselves stay with the caller, so that text is never copied to be published.
     ///
-    /// `batch` counts the appends of a claim, from 1: the last one made again is only answered again.
+    /// `batch` counts the appends of a claim, from 1: the last one made again is only answered again, and
+    /// one before it, which was given up while it was on its way, is fenced.
     async fn append(
         &self,
         turn: &TurnKey,

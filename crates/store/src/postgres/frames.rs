@@ -27,7 +27,8 @@ pub(super) struct Source {
     pub about: About,
 }
 
-/// Runs behind the session's lock, so that what it looks at is what the last holder left.
+/// Runs behind the session's lock, so that what it looks at is what the last holder left. A batch that a later
+/// one has overtaken is fenced off: it was given up on its way, and made again since.
 const APPEND: &str = "WITH turn AS MATERIALIZED (
   SELECT t.num, t.session, (SELECT m.num FROM message m WHERE m.id = $4) AS message
   FROM task t JOIN session s ON s.num = t.session
@@ -35,7 +36,7 @@ const APPEND: &str = "WITH turn AS MATERIALIZED (
 placed AS (
   UPDATE session s SET last_seq = s.last_seq + cardinality($5::text[]), append_epoch = $2, append_batch = $3,
     append_first = s.last_seq + 1, append_ts = now_ms()
-  FROM turn WHERE s.num = turn.session AND (s.append_epoch, s.append_batch) IS DISTINCT FROM ($2, $3)
+  FROM turn WHERE s.num = turn.session AND (s.append_epoch IS DISTINCT FROM $2 OR s.append_batch < $3)
     AND ($4::text IS NULL OR turn.message IS NOT NULL)
   RETURNING s.num, s.append_first, s.append_ts),
 written AS (
@@ -44,8 +45,8 @@ written AS (
   FROM placed p, turn, unnest($5::text[]) WITH ORDINALITY AS b(body, place))
 SELECT append_first, append_ts FROM placed
 UNION ALL
-SELECT s.append_first, s.append_ts FROM session s JOIN turn ON turn.session = s.num
-WHERE s.append_epoch = $2 AND s.append_batch = $3
+SELECT s.append_first, s.append_ts FROM session s
+WHERE s.id = $6 AND s.append_epoch = $2 AND s.append_batch = $3
 UNION ALL
 SELECT NULL, NULL FROM turn WHERE $4::text IS NOT NULL AND message IS NULL";
 

@@ -50,7 +50,7 @@ pub(super) fn append(
 }
 
 /// Appends a turn's `batch` of frames, which are JSON already; the last one made again is only answered
-/// again. `None` when `source` finds that the turn was fenced off.
+/// again. `None` when `source` finds that the turn was fenced off, or when a later batch was appended.
 pub(super) fn append_batch(
     tx: &Transaction<'_>,
     key: &TurnKey,
@@ -60,17 +60,18 @@ pub(super) fn append_batch(
     source: impl FnOnce() -> Result<Option<Source>, Fault>,
 ) -> Result<Option<Appended>, Fault> {
     let (epoch, batch) = (key.epoch.0, batch.cast_signed());
-    let appended = tx
+    let last = tx
         .prepare_cached(
-            "SELECT append_first, append_ts FROM session
-             WHERE id = ?1 AND append_epoch = ?2 AND append_batch = ?3",
+            "SELECT append_batch, append_first, append_ts FROM session WHERE id = ?1 AND append_epoch = ?2",
         )?
-        .query_row((key.session.to_string(), epoch, batch), |row| {
-            Ok(Appended { first: Seq(row.get(0)?), ts: Timestamp(row.get(1)?) })
+        .query_row((key.session.to_string(), epoch), |row| {
+            Ok((row.get::<_, i64>(0)?, Appended { first: Seq(row.get(1)?), ts: Timestamp(row.get(2)?) }))
         })
         .optional()?;
-    if appended.is_some() {
-        return Ok(appended);
+    if let Some((last, appended)) = last
+        && batch <= last
+    {
+        return Ok((batch == last).then_some(appended));
     }
     let Some(source) = source()? else { return Ok(None) };
     let appended = append(tx, &source, message, bodies)?;
