@@ -11,12 +11,12 @@ mod fault;
 mod fresh;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod node_lock;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod recovery;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rows;
-#[cfg(feature = "postgres")]
-pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

@@ -11,6 +11,7 @@ use dispatch_core::{
 use tokio_postgres::Row;
 
 use super::{
+    PostgresStore,
     db::Db,
     recover,
     tasks::{COLUMNS, DETAILS, PLACE, task_row},
@@ -140,7 +141,7 @@ struct Batch {
 
 /// Claims what the request leaves room for: first what the node was given and never heard of.
 pub(super) async fn claim(
-    db: &Db,
+    store: &PostgresStore,
     (node, id): (i64, NodeId),
     request: &ClaimRequest,
 ) -> Result<Vec<Claim>, Fault> {
@@ -150,8 +151,8 @@ pub(super) async fn claim(
     let mut tries = TRIES;
     while room.free > 0 && tries > 0 {
         let batch = match request.only {
-            Some(only) => one(db, (node, id), only, &room, &running).await?,
-            None => any(db, node, &room, &running).await?,
+            Some(only) => one(&store.db, (node, id), only, &room, &running).await?,
+            None => any(&store.db, node, &room, &running).await?,
         };
         tries = match (batch.others_were_faster, batch.bad.is_empty()) {
             // A session's next task may be claimable in the place of one that was set aside.
@@ -165,7 +166,7 @@ pub(super) async fn claim(
         }
         claims.extend(batch.claims);
         for bad in &batch.bad {
-            recover::set_aside(db, bad).await?;
+            recover::set_aside(store, bad).await?;
         }
     }
     claims.sort_by_key(|(ord, _)| *ord);

@@ -58,17 +58,17 @@ pub(super) async fn messages(db: &Db, chat: ChatId) -> Result<Vec<Message>, Faul
     Ok(rows.into_iter().filter_map(|row| or_left_out(row.read())).collect())
 }
 
-/// Begins a turn's assistant message, or finds the one that an earlier attempt left empty; in one statement,
-/// which holds the task's row.
+/// Begins a turn's assistant message, or finds the one that an earlier attempt left empty. The task's row is
+/// held by a statement of its own, so that the next one sees the message that the last holder began.
 pub(super) async fn begin_message(
     db: &Db,
     key: &TurnKey,
     fresh: MessageId,
     model: Option<&Name>,
 ) -> Result<(WriteAnswer, MessageId), Fault> {
+    const HOLD: &str = "SELECT num FROM task WHERE id = $1 FOR NO KEY UPDATE";
     const BEGIN: &str = "WITH turn AS MATERIALIZED (
-      SELECT num, chat, assistant_message FROM task
-      WHERE id = $1 AND epoch = $2 AND state = 'running' FOR NO KEY UPDATE),
+      SELECT num, chat, assistant_message FROM task WHERE id = $1 AND epoch = $2 AND state = 'running'),
     kept AS (
       SELECT m.id FROM message m JOIN turn ON turn.assistant_message = m.num WHERE m.state = $5),
     made AS (
@@ -79,8 +79,14 @@ pub(super) async fn begin_message(
     SELECT id FROM kept UNION ALL SELECT id FROM made";
     let model = model.map(|model| shown(model.as_str()));
     let (role, state) = (Role::Assistant.as_str(), MessageState::Streaming.as_str());
-    let rows = db
-        .query(BEGIN, &[&key.task.to_string(), &key.epoch.0, &fresh.to_string(), &role, &state, &model])
+    let task = key.task.to_string();
+    let [_, rows] = db
+        .begin()
+        .await?
+        .pipeline_and_commit([
+            (HOLD, &[&task]),
+            (BEGIN, &[&task, &key.epoch.0, &fresh.to_string(), &role, &state, &model]),
+        ])
         .await?;
     match rows.first() {
         Some(row) => Ok((WriteAnswer::Done, row.try_get::<_, &str>(0)?.parse().unwrap_or(fresh))),

@@ -23,12 +23,13 @@ pub(super) const LONG_CALL: Duration = Duration::from_secs(30);
 
 /// What every connection is set to.
 ///
+/// Each statement behind a lock is to see what the lock's last holder left, whatever the server's default is.
 /// The server ends a statement that outlives the longest call, and what a client left open that it forgot.
 /// Every statement of ours is a handful of look-ups in indexes; the planner, who guesses how many rows the
 /// steps of a claim bring, and knows a growing queue only as it last looked, is not to read whole tables
 /// instead (a claim beside 30,000 tasks: 197 ms). Compiling a statement would take longer than any of ours
 /// runs.
-pub(super) const SESSION: &str = "SET statement_timeout = '30s'; SET lock_timeout = '9s';
+pub(super) const SESSION: &str = "SET default_transaction_isolation = 'read committed'; SET statement_timeout = '30s'; SET lock_timeout = '9s';
   SET idle_in_transaction_session_timeout = '30s'; SET jit = off; SET client_min_messages = warning;
   SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
@@ -66,8 +67,11 @@ impl Db {
             let statement = client.prepare_cached(sql).await?;
             client.query(&statement, values).await
         };
+        // A statement that fails, too, is over; but as one prepared before a migration, or on a server that was
+        // demoted, it would fail again: the next call gets another connection.
+        let found = found?;
         tx.state = State::Idle;
-        Ok(found?)
+        Ok(found)
     }
 }
 
@@ -227,7 +231,9 @@ pub(crate) fn said(error: &tokio_postgres::Error) -> String {
 }
 
 /// Whether the same call may succeed later: the server cannot be reached, restarts, is full or busy, or
-/// chose this transaction to give way. A server that is read-only, or refuses us, will go on to.
+/// chose this transaction to give way; or a newer build changed the schema under a prepared statement ("cached
+/// plan must not change result type", which is the one feature of ours that is not supported). A server that is
+/// read-only, or refuses us, will go on to.
 pub(crate) fn may_pass(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else {
         let from_the_system = error.source().is_some_and(|source| source.is::<std::io::Error>());
@@ -248,6 +254,7 @@ pub(crate) fn may_pass(error: &tokio_postgres::Error) -> bool {
             SqlState::CANNOT_CONNECT_NOW,
             SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
             SqlState::IDLE_SESSION_TIMEOUT,
+            SqlState::FEATURE_NOT_SUPPORTED,
         ]
         .contains(code)
 }

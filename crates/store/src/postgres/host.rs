@@ -24,10 +24,11 @@ impl Host {
         DirBuilder::new().recursive(true).mode(0o700).create(&nodes)?;
         let random = random_of(&data_dir.join("host"))?;
         // The folder may have been copied, to another machine or within this one: then the locks beside the
-        // copied id are others.
+        // copied id are others. A machine made of another one's image has even its name and its devices'
+        // numbers, but was booted by itself; and no lock outlives a boot.
         let folder = fs::metadata(&nodes)?;
-        let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let id = format!("{random} {} {}:{}", machine.trim(), folder.dev(), folder.ino());
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let id = format!("{random} {} {}:{}", boot.trim(), folder.dev(), folder.ino());
         Ok(Self { id, nodes })
     }
 }

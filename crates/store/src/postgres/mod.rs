@@ -4,8 +4,9 @@
 //! connection and sent together where one does not need another's answer, so that most calls are one or two
 //! round trips.
 //!
-//! Locks are taken in one order everywhere: a session's row, then its tasks' rows. Whoever changes a task
-//! that runs or waits holds its session, but for a claim, which takes ready tasks that nobody else has.
+//! Locks are taken in one order everywhere: a session's row, then its tasks' rows. Whoever ends a task, or puts
+//! it back, holds its session. A claim, which takes ready tasks that nobody else has, and what a turn notes on
+//! its own task hold that task's row alone. What is decided behind a lock is read by a later statement.
 //!
 //! Durability: what a call has answered survives the death of the server, as far as it is configured so.
 //! U+0000, which PostgreSQL's text cannot hold, is kept in a task's input, in frames and in parts, and shown

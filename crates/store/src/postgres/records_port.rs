@@ -1,6 +1,6 @@
 //! The `Records` port.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use dispatch_core::{
@@ -20,7 +20,7 @@ use super::{
     PostgresStore, changes,
     conversations::{self, Whose},
     create,
-    db::{CALL, Db, made_meanwhile, within},
+    db::{CALL, Db, LONG_CALL, made_meanwhile, within},
     frames, node, queue, recover, sessions, tasks,
 };
 use crate::fault::Fault;
@@ -29,7 +29,15 @@ async fn call<T>(
     doing: &'static str,
     work: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, RecordsError> {
-    within(CALL, work).await.map_err(|fault| fault.into_records(doing))
+    call_within(CALL, doing, work).await
+}
+
+async fn call_within<T>(
+    limit: Duration,
+    doing: &'static str,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, RecordsError> {
+    within(limit, work).await.map_err(|fault| fault.into_records(doing))
 }
 
 impl PostgresStore {
@@ -129,11 +137,11 @@ impl Records for PostgresStore {
     }
 
     async fn messages(&self, chat: ChatId) -> Result<Vec<Message>, RecordsError> {
-        call("reading a chat", conversations::messages(&self.db, chat)).await
+        call_within(LONG_CALL, "reading a chat", conversations::messages(&self.db, chat)).await
     }
 
     async fn frames(&self, session: SessionId, after: Seq, limit: usize) -> Result<Vec<Frame>, RecordsError> {
-        call("reading frames", frames::after(&self.db, session, after, limit)).await
+        call_within(LONG_CALL, "reading frames", frames::after(&self.db, session, after, limit)).await
     }
 
     async fn find_change(&self, prefix: &str) -> Result<Change, RecordsError> {

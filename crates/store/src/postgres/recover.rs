@@ -10,8 +10,8 @@ use dispatch_core::{
 use tokio_postgres::Row;
 
 use super::{
-    aside,
-    db::{Db, Tx},
+    PostgresStore, aside,
+    db::Tx,
     frames::{self, Answered, Source},
     node,
     queue::{LOCK_SESSION, LOCK_SESSION_OF_TASK, LOCK_SESSION_ROW},
@@ -23,6 +23,9 @@ use crate::{
     recovery::{Because, Orphan, end_of},
     rows::Stage,
 };
+
+/// Holds a task's row, behind its session: a claim, or a prompt on its way out, is waited for.
+const HOLD_TASK: &str = "SELECT num FROM task WHERE num = $1 FOR NO KEY UPDATE";
 
 /// A task that somebody else ends, with as much of it as can be read.
 struct Left {
@@ -39,7 +42,8 @@ struct Left {
     message: Option<MessageId>,
 }
 
-/// The task's row is held: a claim, or a prompt on its way out, is waited for.
+/// A statement of its own behind the one that holds the row, so that it sees the message that the row's last
+/// holder began.
 macro_rules! left {
     ($which:literal) => {
         concat!(
@@ -49,8 +53,7 @@ macro_rules! left {
                LEFT JOIN task_input i ON i.task = t.num
                LEFT JOIN message m ON m.num = t.assistant_message AND m.state = 'streaming'
              WHERE ",
-            $which,
-            " FOR NO KEY UPDATE OF t"
+            $which
         )
     };
 }
@@ -117,14 +120,16 @@ impl Left {
 
 /// Holds a session and one of its tasks, by rows.
 async fn hold(tx: &mut Tx, session: i64, task: i64) -> Result<Left, Fault> {
-    let [_, rows] = tx.pipeline([(LOCK_SESSION_ROW, &[&session]), (left!("t.num = $1"), &[&task])]).await?;
+    let [_, _, rows] = tx
+        .pipeline([(LOCK_SESSION_ROW, &[&session]), (HOLD_TASK, &[&task]), (left!("t.num = $1"), &[&task])])
+        .await?;
     Left::read(rows.first().ok_or(Fault::Misuse("the task is gone"))?)
 }
 
-/// Running tasks of nodes that are gone; a claim that crossed its node's end is among them.
+/// Running tasks of nodes that are gone; a claim that crossed its node's end is among them. A lease that ran
+/// out counts once its node is marked: a renewal that is being committed has held the row meanwhile.
 const ORPHANS: &str = "SELECT t.num, t.session, t.epoch FROM task t
-WHERE t.state = 'running' AND NOT EXISTS (
-  SELECT 1 FROM node n WHERE n.num = t.node AND NOT n.gone AND n.expires_at > now())
+WHERE t.state = 'running' AND NOT EXISTS (SELECT 1 FROM node n WHERE n.num = t.node AND NOT n.gone)
 ORDER BY t.num";
 
 /// Whether it is still that claim's, and nobody has come first.
@@ -133,50 +138,46 @@ const STILL: &str =
 
 /// Tasks that wait for one node that is gone.
 const ABANDONED: &str = "SELECT t.num, t.session FROM task t
-WHERE t.attended_by IS NOT NULL AND t.state IN ('queued', 'ready') AND NOT EXISTS (
-  SELECT 1 FROM node n WHERE n.id = t.attended_by AND NOT n.gone AND n.expires_at > now())
+WHERE t.attended_by IS NOT NULL AND t.state IN ('queued', 'ready')
+  AND NOT EXISTS (SELECT 1 FROM node n WHERE n.id = t.attended_by AND NOT n.gone)
 ORDER BY t.num DESC";
 
-/// Settles what dead nodes left, and rows that cannot be understood (SPEC D6); a transaction each.
-pub(super) async fn recover(db: &Db, host: &super::host::Host) -> Result<(Vec<Recovered>, bool), Fault> {
-    node::bury(db, host).await?;
-    let (mut recovered, mut wakes) = (Vec::new(), false);
-    for row in db.query(ORPHANS, &[]).await? {
-        match recover_orphan(db, &row).await {
-            Ok(Some((turn, woke))) => {
-                wakes |= woke;
-                recovered.extend(turn);
-            }
-            Ok(None) => {}
+/// Settles what dead nodes left, and rows that cannot be understood (SPEC D6); a transaction each, and a wake-up
+/// for each, as the next one may fail.
+pub(super) async fn recover(store: &PostgresStore) -> Result<Vec<Recovered>, Fault> {
+    node::bury(&store.db, &store.host).await?;
+    let mut recovered = Vec::new();
+    for row in store.db.query(ORPHANS, &[]).await? {
+        match recover_orphan(store, &row).await {
+            Ok(turn) => recovered.extend(turn),
             Err(fault) if fault.may_pass() => return Err(fault),
             // The others go on; this one is tried again.
             Err(fault) => tracing::error!(task = row.get::<_, i64>(0), "a turn cannot be recovered: {fault}"),
         }
     }
-    let (abandoned, woke) = abandon(db).await?;
-    recovered.extend(abandoned.into_iter().map(|task| Recovered { task, became: RecoveredAs::Cancelled }));
-    for row in db.query(aside::UNKNOWN, &[]).await? {
+    let abandoned = abandon(store).await?.into_iter();
+    recovered.extend(abandoned.map(|task| Recovered { task, became: RecoveredAs::Cancelled }));
+    for row in store.db.query(aside::UNKNOWN, &[]).await? {
         let bad =
             BadRow { table: "task", row: row.try_get(0)?, column: "state", why: "it is unknown".into() };
-        wakes |= set_aside(db, &bad).await?;
+        set_aside(store, &bad).await?;
     }
-    Ok((recovered, wakes || woke))
+    Ok(recovered)
 }
 
-/// Settles one turn, and tells whether that wakes others; `None` when somebody came first.
-async fn recover_orphan(db: &Db, row: &Row) -> Result<Option<(Option<Recovered>, bool)>, Fault> {
+/// Settles one turn; `None` when somebody came first.
+async fn recover_orphan(store: &PostgresStore, row: &Row) -> Result<Option<Recovered>, Fault> {
     let (task, session): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     let epoch: Option<i64> = row.try_get(2)?;
-    let mut tx = db.begin().await?;
+    let mut tx = store.db.begin().await?;
     let turn = hold(&mut tx, session, task).await?;
     if tx.find(STILL, &[&task, &epoch]).await?.is_none() {
         tx.undo().await?;
         return Ok(None);
     }
     let became = recover_turn(&mut tx, &turn).await?;
-    let wakes = tx.wakes;
-    tx.commit().await?;
-    Ok(Some((turn.id.map(|task| Recovered { task, became }), wakes)))
+    store.commit(tx).await?;
+    Ok(turn.id.map(|task| Recovered { task, became }))
 }
 
 async fn recover_turn(tx: &mut Tx, turn: &Left) -> Result<RecoveredAs, Fault> {
@@ -207,41 +208,39 @@ async fn recover_turn(tx: &mut Tx, turn: &Left) -> Result<RecoveredAs, Fault> {
 }
 
 /// Cancels what waits for nodes that are gone.
-pub(super) async fn abandon(db: &Db) -> Result<(Vec<TaskId>, bool), Fault> {
-    let (mut cancelled, mut wakes) = (Vec::new(), false);
-    for row in db.query(ABANDONED, &[]).await? {
-        let mut tx = db.begin().await?;
+pub(super) async fn abandon(store: &PostgresStore) -> Result<Vec<TaskId>, Fault> {
+    let mut cancelled = Vec::new();
+    for row in store.db.query(ABANDONED, &[]).await? {
+        let mut tx = store.db.begin().await?;
         let task = hold(&mut tx, row.try_get(1)?, row.try_get(0)?).await?;
         if matches!(task.stage.parse(), Ok(Stage::Queued | Stage::Ready)) && task.attended {
             task.end(&mut tx, Because::Abandoned, false).await?;
             cancelled.extend(task.id);
         }
-        wakes |= tx.wakes;
-        tx.commit().await?;
+        store.commit(tx).await?;
     }
-    Ok((cancelled, wakes))
+    Ok(cancelled)
 }
 
-/// Ends a task whose row cannot be understood, so that the queue moves on (SAFETY A39); tells whether
-/// another one became claimable by that.
-pub(super) async fn set_aside(db: &Db, bad: &BadRow) -> Result<bool, Fault> {
+/// Ends a task whose row cannot be understood, so that the queue moves on (SAFETY A39).
+pub(super) async fn set_aside(store: &PostgresStore, bad: &BadRow) -> Result<(), Fault> {
     tracing::warn!(task = bad.row, "set aside: {bad}");
-    let rows = db.query("SELECT session FROM task WHERE num = $1", &[&bad.row]).await?;
+    let rows = store.db.query("SELECT session FROM task WHERE num = $1", &[&bad.row]).await?;
     let session = rows.first().ok_or(Fault::Misuse("the task is gone"))?.try_get(0)?;
-    let mut tx = db.begin().await?;
+    let mut tx = store.db.begin().await?;
     let task = hold(&mut tx, session, bad.row).await?;
     if !matches!(task.stage.parse(), Ok(Stage::Ended(_))) {
         task.end(&mut tx, Because::BadRow(bad.to_string()), false).await?;
     }
-    let wakes = tx.wakes;
-    tx.commit().await?;
-    Ok(wakes)
+    store.commit(tx).await
 }
 
 /// Accepts a Stop (SPEC S1, S2).
 pub(super) async fn request_stop(tx: &mut Tx, id: TaskId) -> Result<StopAnswer, Fault> {
+    const HOLD: &str = "SELECT num FROM task WHERE id = $1 FOR NO KEY UPDATE";
     let id = id.to_string();
-    let [_, rows] = tx.pipeline([(LOCK_SESSION_OF_TASK, &[&id]), (left!("t.id = $1"), &[&id])]).await?;
+    let [_, _, rows] =
+        tx.pipeline([(LOCK_SESSION_OF_TASK, &[&id]), (HOLD, &[&id]), (left!("t.id = $1"), &[&id])]).await?;
     match rows.first() {
         Some(row) => stop(tx, &Left::read(row)?).await,
         None => Ok(StopAnswer::NotFound),
@@ -281,6 +280,8 @@ async fn mark(tx: &mut Tx, task: i64, found: &str) -> Result<(), Fault> {
 
 /// Closes a session (SPEC R4).
 pub(super) async fn close_session(tx: &mut Tx, id: SessionId) -> Result<SessionView, Fault> {
+    const HOLD: &str = "SELECT num FROM task
+      WHERE session = $1 AND state IN ('queued', 'ready', 'running') FOR NO KEY UPDATE";
     let text = id.to_string();
     let [_, closed] = tx
         .pipeline([
@@ -291,11 +292,14 @@ pub(super) async fn close_session(tx: &mut Tx, id: SessionId) -> Result<SessionV
     if let Some(row) = closed.first() {
         // The newest first: so none becomes claimable on the way.
         let session: i64 = row.try_get(0)?;
-        let left = tx
-            .query(
-                left!("t.session = $1 AND t.state IN ('queued', 'ready', 'running') ORDER BY t.ord DESC"),
-                &[&session],
-            )
+        let [_, left] = tx
+            .pipeline([
+                (HOLD, &[&session]),
+                (
+                    left!("t.session = $1 AND t.state IN ('queued', 'ready', 'running') ORDER BY t.ord DESC"),
+                    &[&session],
+                ),
+            ])
             .await?;
         for row in &left {
             stop(tx, &Left::read(row)?).await?;

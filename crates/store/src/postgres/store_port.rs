@@ -72,28 +72,18 @@ impl Store for PostgresStore {
             if let Some(held) = self.nodes().remove(&lease.node) {
                 held.lock.release();
             }
-            if recover::abandon(&self.db).await?.1 {
-                self.notifier.ring().await;
-            }
-            Ok(())
+            recover::abandon(self).await.map(drop)
         })
         .await
     }
 
     async fn recover(&self) -> Result<Vec<Recovered>, StoreError> {
-        call_within(LONG_CALL, "recovering", async {
-            let (recovered, wakes) = recover::recover(&self.db, &self.host).await?;
-            if wakes {
-                self.notifier.ring().await;
-            }
-            Ok(recovered)
-        })
-        .await
+        call_within(LONG_CALL, "recovering", recover::recover(self)).await
     }
 
     async fn claim(&self, lease: &Lease, request: &ClaimRequest) -> Result<Vec<Claim>, StoreError> {
         let Some(num) = self.node(lease.node) else { return Ok(vec![]) };
-        call("claiming", claim::claim(&self.db, (num, lease.node), request)).await
+        call("claiming", claim::claim(self, (num, lease.node), request)).await
     }
 
     fn wakeups(&self) -> Box<dyn Wakeups> {

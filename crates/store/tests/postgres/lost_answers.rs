@@ -106,7 +106,7 @@ async fn a_prompt_and_a_message_are_recorded_once() {
     let task = work::task(&straight).await;
     let claim = store.claim(&lease, &ClaimRequest::only(task.id)).await.unwrap().pop().unwrap();
     let (key, id) = (claim.key(), MessageId::from_random(work::random()));
-    let begun = again(&proxy, SELECTED, || store.begin_message(&key, id, None)).await;
+    let begun = again(&proxy, COMMITTED, || store.begin_message(&key, id, None)).await;
     assert_eq!(begun, (WriteAnswer::Done, id));
     assert_eq!(straight.messages(key.chat).await.unwrap().len(), 2, "the user's and one more");
     let sent = again(&proxy, UPDATED, || store.record_prompt_sent(&key)).await;

@@ -9,6 +9,7 @@ mod lost_answers;
 mod opening;
 mod plans;
 mod proxy;
+mod races;
 mod restart;
 mod subject;
 mod wakeups;

@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -83,6 +84,48 @@ async fn a_burst_of_requests_is_few_notifications() {
         notifications += 1;
     }
     assert!((1..=most).contains(&notifications), "{notifications} notifications, at most {most}");
+}
+
+/// A process that records tasks and ends at once: whoever is woken, and looks, has seen the last one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_notification_of_a_process_is_not_lost() {
+    const ROUNDS: i64 = 10;
+    const TASKS: i64 = 6;
+    let subject = PostgresSubject::fresh();
+    let (client, mut hears) = eavesdrop(&subject).await;
+    for round in 1..=ROUNDS {
+        let config = subject.config();
+        let process = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let store = PostgresStore::connect(config).await.unwrap();
+                let new = work::new_task(&store).await;
+                let requests = (0..TASKS).map(|_| {
+                    store.create_task(NewTask { id: TaskId::from_random(work::random()), ..new.clone() })
+                });
+                let mut requests: Vec<_> = requests.collect();
+                // All at once, so that they fall between two notifications.
+                poll_fn(|cx| {
+                    requests.retain_mut(|request| request.as_mut().poll(cx).is_pending());
+                    if requests.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+            });
+        });
+        let seen = async {
+            loop {
+                hears.recv().await.unwrap();
+                let count = client.query_one("SELECT count(*) FROM task", &[]).await.unwrap();
+                if count.get::<_, i64>(0) == round * TASKS {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(work::SOON, seen).await.expect("a notification behind the last task");
+        tokio::task::spawn_blocking(|| process.join().unwrap()).await.unwrap();
+        // What came later than needed is not the next round's.
+        while hears.try_recv().is_ok() {}
+    }
 }
 
 /// The listener's connection is ended by the server: another one takes over, which wakes to catch up.
