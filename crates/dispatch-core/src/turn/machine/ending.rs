@@ -74,9 +74,14 @@ impl Turn {
     pub(super) fn collected(&mut self, collected: Collected) -> Effects {
         let mut effects = vec![Effect::Disarm(Timer::Collect)];
         if let Some(Verdict::End(mut outcome)) = self.verdict.take() {
+            // A worktree that is the task's alone may hold what an interrupted attempt did: that is queued with
+            // what the resumed one ends with, whether or not it did more (SPEC 4).
+            let is_shared = self.plan.worktree == Some(Release::Keep);
             outcome.change = match collected.draft {
-                // A turn that changed nothing leaves the pending change as it was (SPEC R1).
-                _ if self.tree_before.as_ref() == Some(&collected.after.tree) => OutcomeChange::Leave,
+                // A turn that changed nothing leaves its session's pending change as it was (SPEC R1).
+                _ if is_shared && self.tree_before.as_ref() == Some(&collected.after.tree) => {
+                    OutcomeChange::Leave
+                }
                 Some(draft) => OutcomeChange::Changed(Box::new(draft)),
                 None => OutcomeChange::BackAtBase,
             };
