@@ -153,6 +153,8 @@ struct RunningTurn {
     spec: SessionSpec,
     prompt: String,
     message: Option<MessageId>,
+    /// The agent's own id of the conversation, until it is recorded.
+    conversation: Option<String>,
     report: TurnReport,
     store_lost: bool,
 }
@@ -213,6 +215,7 @@ impl RunningTurn {
             spec,
             prompt: task.input,
             message: None,
+            conversation: None,
             report: TurnReport::Abandoned,
             store_lost: false,
         }
@@ -258,6 +261,9 @@ impl RunningTurn {
                 news = next_news(&mut self.session), if !full => match news {
                     Some(News::Control(control)) => self.control = Some(control),
                     Some(News::Event(event)) => {
+                        if let Event::SessionReady(info) = &event {
+                            self.conversation.clone_from(&info.agent_session);
+                        }
                         self.timers.news();
                         return event;
                     }
@@ -406,10 +412,22 @@ impl RunningTurn {
         });
     }
 
+    /// What an interrupted task can be resumed with is recorded before that can be needed.
     fn record_prompt_sent(&mut self) {
         let Settler { ports, key, .. } = self.settler.clone();
+        let (conversation, workspace) = (self.conversation.take(), self.workspace.clone());
+        let recorded = async move {
+            if let Some(id) = conversation {
+                let worktree = match workspace {
+                    Some(calls) => calls.worktree().await,
+                    None => String::new(),
+                };
+                persistently(|| ports.store.record_agent_session(&key, &id, &worktree)).await?;
+            }
+            persistently(|| ports.store.record_prompt_sent(&key)).await
+        };
         self.calls.spawn(async move {
-            match persistently(|| ports.store.record_prompt_sent(&key)).await {
+            match recorded.await {
                 Ok(answer) => Answered::Event(Event::PromptSentRecorded(answer)),
                 Err(error) => store_lost(&error, "that the prompt goes out could not be recorded"),
             }

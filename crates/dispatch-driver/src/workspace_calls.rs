@@ -103,6 +103,11 @@ impl WorkspaceCalls {
         }
     }
 
+    /// Which worktree it is; empty while there is none.
+    pub(crate) async fn worktree(&self) -> String {
+        worktree_id(self.ready.lock().await.as_ref())
+    }
+
     fn label(&self) -> String {
         format!("task {} epoch {}", self.turn.task, self.turn.epoch.0)
     }
