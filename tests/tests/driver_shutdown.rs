@@ -259,7 +259,8 @@ async fn an_end_at_once_waits_for_no_store_that_cannot_be_left() {
 async fn a_lost_lease_ends_a_turn_whose_frames_wait_for_a_store_that_is_away() {
     const PIECE: usize = 64 * 1024;
     let bench = Bench::with(&STUBBORN).await;
-    let flood = [Step::AwaitCall("append", 1), Step::Flood(100 * 16, PIECE), Step::Hang];
+    let [before, one, _] = hangs();
+    let flood = [before, one, Step::AwaitCall("append", 2), Step::Flood(100 * 16, PIECE), Step::Hang];
     bench.agent.script(WORK, &flood);
     let _away = bench.faults.hold("append", 2, When::Before);
     let dispatching = bench.dispatch(config()).await;
