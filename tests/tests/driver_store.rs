@@ -13,11 +13,12 @@ use dispatch_core::{
 use dispatch_driver::{TurnReport, inbox, run_turn};
 
 /// The writes of an ordinary turn, each with which of its kind it is, in their order.
-const WRITES: [(&str, usize); 10] = [
+const WRITES: [(&str, usize); 11] = [
     ("record_route", 1),
     ("begin_message", 1),
     ("record_checkpoint", 1),
     ("append", 1),
+    ("record_agent_session", 1),
     ("record_prompt_sent", 1),
     ("append", 2),
     ("append", 3),
@@ -27,7 +28,7 @@ const WRITES: [(&str, usize); 10] = [
 ];
 
 /// The first write that is made with the prompt out.
-const PROMPTED: usize = 5;
+const PROMPTED: usize = 6;
 
 /// The frames of the turn's start, which are written while the prompt goes out: before or after it.
 const START_FRAMES: usize = 3;
