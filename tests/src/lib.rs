@@ -4,6 +4,7 @@ pub mod faults;
 pub mod model_server;
 pub mod product;
 pub mod queue;
+pub mod random;
 pub mod real_agents;
 pub mod serve;
 pub mod sim;

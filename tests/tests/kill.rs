@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use boocoder_tests::product::{Finished, Live, Machine, binary};
+use boocoder_tests::{
+    product::{Finished, Live, Machine, binary},
+    random::{Random, seed},
+};
 use dispatch_core::{
     change::ChangeState,
     conversation::{MessageState, Part, Role},
@@ -49,7 +52,7 @@ const KILLED_APPLIES: usize = 24;
 
 #[test]
 fn a_killed_run_leaves_nothing_and_loses_nothing() {
-    let seed = seed();
+    let seed = seed("BOOCODER_KILL_SEED");
     let machines: Vec<_> = (0..MACHINES)
         .map(|number| {
             thread::spawn(move || Victim::new(seed.wrapping_add(number as u64), number % 2 == 1).suffer())
@@ -67,36 +70,15 @@ fn a_killed_run_leaves_nothing_and_loses_nothing() {
     assert!(sum.len() > 1, "all at one moment: {sum:?}");
 }
 
-fn seed() -> u64 {
-    let given = std::env::var("BOOCODER_KILL_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    let seed = given.unwrap_or_else(|| u64::from(std::process::id()) ^ 0x5eed_0000);
-    println!("BOOCODER_KILL_SEED={seed}");
-    seed
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    /// From 0 on, below 1.
-    fn fraction(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// A moment in a life that was seen to take so long, or a little after. Its beginning and its end, where
-    /// the most different things happen, are met more often than its middle.
-    fn moment(&mut self, life: Duration) -> Duration {
-        let (from, to) = match (self.fraction() * 3.0) as u8 {
-            0 => (0.0, 0.3),
-            1 => (0.7, 1.05),
-            _ => (0.0, 1.05),
-        };
-        life.mul_f64(from + self.fraction() * (to - from))
-    }
+/// A moment in a life that was seen to take so long, or a little after. Its beginning and its end, where
+/// the most different things happen, are met more often than its middle.
+fn moment(random: &mut Random, life: Duration) -> Duration {
+    let (from, to) = match (random.fraction() * 3.0) as u8 {
+        0 => (0.0, 0.3),
+        1 => (0.7, 1.05),
+        _ => (0.0, 1.05),
+    };
+    life.mul_f64(from + random.fraction() * (to - from))
 }
 
 /// Kills it at that moment of its life; it may have ended by itself before.
@@ -134,7 +116,7 @@ impl Victim {
         fs::write(&config, format!("[agents.hostile]\ncommand = {command}\n")).unwrap();
         machine.set("BOOCODER_CONFIG", config.to_str().unwrap());
         let untouched = machine.fingerprint();
-        let (random, life) = (Random(seed), Duration::ZERO);
+        let (random, life) = (Random::of(seed), Duration::ZERO);
         Self { machine, random, apply, untouched, printed: Vec::new(), runs: 0, life }
     }
 
@@ -147,7 +129,7 @@ impl Victim {
         self.check();
         let mut kills = 0;
         while kills < KILLS / MACHINES {
-            let (live, moment) = (self.run(), self.random.moment(self.life));
+            let (live, moment) = (self.run(), moment(&mut self.random, self.life));
             let run = kill_at(live, moment);
             self.assert_no_process(moment);
             kills += usize::from(was_killed(&run));
@@ -414,7 +396,7 @@ impl Reviewer {
 
 #[test]
 fn a_killed_application_is_completed_or_never_begun() {
-    let (mut reviewer, mut random) = (Reviewer::new(), Random(seed()));
+    let (mut reviewer, mut random) = (Reviewer::new(), Random::of(seed("BOOCODER_KILL_SEED")));
     reviewer.old.retain(|path, _| !path.starts_with(".git"));
     let mut change = reviewer.change();
     let begin = Instant::now();
@@ -430,10 +412,10 @@ fn a_killed_application_is_completed_or_never_begun() {
         reviewer.reset();
         let live = reviewer.machine.start(["change", "apply", &change]);
         let run = if kills % 2 == 0 {
-            kill_at(live, random.moment(life))
+            kill_at(live, moment(&mut random, life))
         } else {
             reviewer.wait_for_writing();
-            kill_at(live, random.moment(life / 8))
+            kill_at(live, moment(&mut random, life / 8))
         };
         if !was_killed(&run) {
             assert!(reviewer.is_new("by an apply that nobody killed"));

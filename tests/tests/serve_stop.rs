@@ -11,6 +11,7 @@ use std::{
 use boocoder_tests::{
     product::{Live, Machine, text},
     queue::{Kind, Site},
+    random::{Random, seed},
     serve::{
         Answer, answers, assert_cancelled, assert_completed, assert_settled_once, changes, deltas, freeze,
         grow, halted, is_running, many_stops, on_both, pids, serve, stop, stop_and_wait, thaw, turn_frames,
@@ -303,14 +304,14 @@ const BY_COMMAND: usize = 4;
 
 #[test]
 fn a_stop_and_the_natural_end_race_and_what_was_first_stands() {
-    let seed = seed();
+    let seed = seed("BOOCODER_STOP_SEED");
     on_both(|kind| {
         let site = Site::new(kind);
         let serve = serve(&site);
         let lanes: Vec<_> = thread::scope(|scope| {
             let race = |lane: usize| {
                 let seed = seed ^ ((lane as u64 + 1) << 32) ^ u64::from(kind == Kind::Postgres);
-                let mut lane = Lane { site: &site, random: Random(seed), tally: BTreeMap::new() };
+                let mut lane = Lane { site: &site, random: Random::of(seed), tally: BTreeMap::new() };
                 lane.race(RACES / 2 / LANES);
                 lane.tally
             };
@@ -329,31 +330,10 @@ fn a_stop_and_the_natural_end_race_and_what_was_first_stands() {
     });
 }
 
-fn seed() -> u64 {
-    let given = std::env::var("BOOCODER_STOP_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    let seed = given.unwrap_or_else(|| u64::from(std::process::id()) ^ 0x5eed_0000);
-    println!("BOOCODER_STOP_SEED={seed}");
-    seed
-}
-
-/// `SplitMix64`.
-struct Random(u64);
-
-impl Random {
-    /// From 0 on, below 1.
-    fn fraction(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// A moment in a life that was seen to take so long, or a little after; mostly near its end.
-    fn moment(&mut self, life: Duration) -> Duration {
-        let from = if self.fraction() < 0.25 { 0.0 } else { 0.7 };
-        life.mul_f64(from + self.fraction() * (1.15 - from))
-    }
+/// A moment in a life that was seen to take so long, or a little after; mostly near its end.
+fn moment(random: &mut Random, life: Duration) -> Duration {
+    let from = if random.fraction() < 0.25 { 0.0 } else { 0.7 };
+    life.mul_f64(from + random.fraction() * (1.15 - from))
 }
 
 /// Turns one after the other, each of which is stopped at some moment.
@@ -369,7 +349,7 @@ impl Lane<'_> {
         for number in 0..count {
             let task = self.queue();
             // Not to wait for anything: the moment is what the test is about.
-            thread::sleep(self.random.moment(life));
+            thread::sleep(moment(&mut self.random, life));
             let answer = self.stop(task.id, number.is_multiple_of(BY_COMMAND));
             self.check(&answer, &task);
             *self.tally.entry(answer).or_insert(0) += 1;

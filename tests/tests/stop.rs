@@ -1,4 +1,5 @@
 //! Ctrl-C in every phase of a turn, against agents that obey and agents that do anything but (SPEC 5).
+#![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
 
 use std::{
     io::Write,
