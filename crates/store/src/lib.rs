@@ -4,6 +4,8 @@
 //! its node ends is the same for all of them. Without an engine the crate is empty.
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod admission;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod end;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod fault;

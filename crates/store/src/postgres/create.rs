@@ -15,7 +15,12 @@ use super::{
     tasks,
     text::shown,
 };
-use crate::{fault::Fault, fresh::random, node_lock};
+use crate::{
+    admission::{Holder, check_chat, check_input, check_session, without_its_node},
+    fault::Fault,
+    fresh::random,
+    node_lock,
+};
 
 /// The session that is given, or the given chat's; it is held.
 const SESSION: &str = "SELECT num, id, project, open FROM session
@@ -86,13 +91,11 @@ pub(super) async fn create(tx: &mut Tx, host: &Host, new: &NewTask) -> Result<Ta
     if !known.is_empty() {
         return tasks::task_in(tx, new.id).await;
     }
-    if new.input.trim().is_empty() {
-        return Err(Fault::Refused("the task is empty: say what is to be done".into()));
-    }
+    check_input(new)?;
     if let Some(node) = new.attended_by
         && !is_alive(nodes.first(), host, node)?
     {
-        return Err(Fault::Refused(format!("node {node}, which alone may run the task, is not running")));
+        return Err(without_its_node(node));
     }
     let found = Found {
         project: projects.first(),
@@ -121,15 +124,12 @@ impl Found<'_> {
         }
         let session: Option<i64> = self.session.map(|row| row.try_get(0)).transpose()?;
         if let Some(row) = self.session {
-            check_session(row, project, new)?;
+            check_session(new, project, holder(row)?)?;
         }
-        let chat = match self.chat {
-            Some(row) => {
-                check_chat(row, session)?;
-                Some(row)
-            }
-            None => self.newest_chat,
-        };
+        if let (Some(session), Some(row)) = (session, self.chat) {
+            check_chat(session, holder(row)?)?;
+        }
+        let chat = self.chat.or(self.newest_chat);
         Ok(Place {
             project,
             session,
@@ -146,24 +146,9 @@ fn id_of<T: std::str::FromStr>(row: Option<&Row>) -> Result<Option<T>, Fault> {
     parsed.map(Some).map_err(|_| Fault::Misuse("an id in the record is no id"))
 }
 
-fn check_session(row: &Row, project: i64, new: &NewTask) -> Result<(), Fault> {
-    if row.try_get::<_, i64>(2)? != project {
-        return Err(Fault::Refused(format!("the session belongs to another project than {}", new.project)));
-    }
-    if !row.try_get::<_, bool>(3)? {
-        return Err(Fault::Refused("the session is closed: reopen it first".into()));
-    }
-    Ok(())
-}
-
-fn check_chat(row: &Row, session: Option<i64>) -> Result<(), Fault> {
-    if Some(row.try_get::<_, i64>(2)?) != session {
-        return Err(Fault::Refused("the chat belongs to another session".into()));
-    }
-    if !row.try_get::<_, bool>(3)? {
-        return Err(Fault::Refused("the chat is closed: open another one".into()));
-    }
-    Ok(())
+/// What a row of `SESSION` or `CHAT` says of what it holds.
+fn holder(row: &Row) -> Result<Holder, Fault> {
+    Ok(Holder { of: row.try_get(2)?, open: row.try_get(3)? })
 }
 
 async fn make(tx: &mut Tx, new: &NewTask, place: &Place) -> Result<Task, Fault> {

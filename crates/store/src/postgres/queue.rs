@@ -4,7 +4,7 @@ use dispatch_core::{
     frame::{About, FrameBody},
     ids::TaskId,
     ports::WaitsFor,
-    task::{Task, TaskState, TerminalReason},
+    task::{Task, TaskState},
 };
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
     tasks,
 };
 use crate::{
+    admission::{Resumption, resumption},
     fault::{BadRow, Fault},
     rows::Stage,
 };
@@ -83,21 +84,9 @@ pub(super) async fn resume(tx: &mut Tx, id: TaskId) -> Result<Task, Fault> {
     let row = rows.first().ok_or(Fault::NotFound { what: "task", id: task_id })?;
     let (num, session, ord): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let task = tasks::task_in(tx, id).await?;
-    match (task.state, task.reason) {
-        (TaskState::Pending | TaskState::Running, _) => return Ok(task),
-        (TaskState::Interrupted, _) | (TaskState::Cancelled, Some(TerminalReason::Shutdown)) => {}
-        (state, reason) => {
-            let why = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-            return Err(Fault::Refused(format!(
-                "the task is {state}{why}: only one that was interrupted, or cancelled by a shutdown, can be resumed"
-            )));
-        }
-    }
-    if !row.try_get::<_, bool>(3)? {
-        return Err(Fault::Refused("its session is closed: reopen it first".into()));
-    }
-    if !row.try_get::<_, bool>(4)? {
-        return Err(Fault::Refused("its chat is closed: make a new task".into()));
+    let open = [row.try_get(3)?, row.try_get(4)?];
+    if resumption((task.state, task.reason), open)? == Resumption::UnderWay {
+        return Ok(task);
     }
     tx.pipeline([
         // Should the head be claimed this moment, this waits for it, and leaves it alone.

@@ -7,7 +7,11 @@ use dispatch_core::{
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::lookup::number;
-use crate::{fault::Fault, fresh::random};
+use crate::{
+    admission::{Holder, check_chat, check_session},
+    fault::Fault,
+    fresh::random,
+};
 
 /// Where a task belongs, by row.
 pub(super) struct Place {
@@ -19,58 +23,50 @@ pub(super) struct Place {
 impl Place {
     pub fn find_or_make(tx: &Transaction<'_>, new: &NewTask, now: Timestamp) -> Result<Self, Fault> {
         let project = number(tx, "project", &new.project.to_string())?;
-        let chat = new.chat.map(|chat| OpenChat::find(tx, chat)).transpose()?;
+        let chat = new.chat.map(|chat| Chat::find(tx, chat)).transpose()?;
         let session = match (new.session, &chat) {
             (Some(session), _) => Some(number(tx, "session", &session.to_string())?),
-            (None, Some(chat)) => Some(chat.session),
+            (None, Some(chat)) => Some(chat.holder.of),
             (None, None) => None,
         };
         let session = match session {
-            Some(session) => check_session(tx, session, project, new)?,
+            Some(session) => {
+                check_session(new, project, session_holder(tx, session)?)?;
+                session
+            }
             None => make_session(tx, project, new, now)?,
         };
         let chat = match chat {
-            Some(chat) if chat.session != session => {
-                return Err(Fault::Refused("the chat belongs to another session".into()));
+            Some(chat) => {
+                check_chat(session, chat.holder)?;
+                chat.num
             }
-            Some(chat) if !chat.open => {
-                return Err(Fault::Refused("the chat is closed: open another one".into()));
-            }
-            Some(chat) => chat.num,
             None => newest_open_chat(tx, session)?.map_or_else(|| make_chat(tx, session, new, now), Ok)?,
         };
         Ok(Self { project, session, chat })
     }
 }
 
-struct OpenChat {
+/// The chat that is asked for.
+struct Chat {
     num: i64,
-    session: i64,
-    open: bool,
+    holder: Holder,
 }
 
-impl OpenChat {
+impl Chat {
     fn find(tx: &Transaction<'_>, id: ChatId) -> Result<Self, Fault> {
         tx.prepare_cached("SELECT num, session, open FROM chat WHERE id = ?1")?
             .query_row([id.to_string()], |row| {
-                Ok(Self { num: row.get(0)?, session: row.get(1)?, open: row.get(2)? })
+                Ok(Self { num: row.get(0)?, holder: Holder { of: row.get(1)?, open: row.get(2)? } })
             })
             .optional()?
             .ok_or(Fault::NotFound { what: "chat", id: id.to_string() })
     }
 }
 
-fn check_session(tx: &Transaction<'_>, session: i64, project: i64, new: &NewTask) -> Result<i64, Fault> {
-    let (of, open): (i64, bool) = tx
-        .prepare_cached("SELECT project, open FROM session WHERE num = ?1")?
-        .query_row([session], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if of != project {
-        return Err(Fault::Refused(format!("the session belongs to another project than {}", new.project)));
-    }
-    if !open {
-        return Err(Fault::Refused("the session is closed: reopen it first".into()));
-    }
-    Ok(session)
+fn session_holder(tx: &Transaction<'_>, session: i64) -> rusqlite::Result<Holder> {
+    tx.prepare_cached("SELECT project, open FROM session WHERE num = ?1")?
+        .query_row([session], |row| Ok(Holder { of: row.get(0)?, open: row.get(1)? }))
 }
 
 fn make_session(tx: &Transaction<'_>, project: i64, new: &NewTask, now: Timestamp) -> Result<i64, Fault> {

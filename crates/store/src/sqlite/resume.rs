@@ -3,33 +3,27 @@
 use dispatch_core::{
     frame::FrameBody,
     ids::TaskId,
-    task::{Task, TaskState, TerminalReason},
+    task::{Task, TaskState},
 };
 
 use super::{frames, lookup::number, queue, tasks, writer::Write};
-use crate::fault::Fault;
+use crate::{
+    admission::{Resumption, resumption},
+    fault::Fault,
+};
 
 /// Makes an interrupted task, or one that a shutdown cancelled, pending again.
 pub(super) fn resume(tx: &Write<'_>, id: TaskId) -> Result<Task, Fault> {
     let task = tasks::task(tx, id)?;
-    match (task.state, task.reason) {
-        (TaskState::Pending | TaskState::Running, _) => return Ok(task),
-        (TaskState::Interrupted, _) | (TaskState::Cancelled, Some(TerminalReason::Shutdown)) => {}
-        (state, _) => {
-            return Err(Fault::Refused(format!(
-                "the task is {state}: only one that was cut off can be resumed"
-            )));
-        }
-    }
     let num = number(tx, "task", &id.to_string())?;
-    let (session, session_open, chat_open): (i64, bool, bool) = tx
+    let (session, open): (i64, [bool; 2]) = tx
         .prepare_cached(
             "SELECT s.num, s.open, c.open FROM task t JOIN session s ON s.num = t.session
                JOIN chat c ON c.num = t.chat WHERE t.num = ?1",
         )?
-        .query_row([num], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    if !(session_open && chat_open) {
-        return Err(Fault::Refused("its session or chat is closed".into()));
+        .query_row([num], |row| Ok((row.get(0)?, [row.get(1)?, row.get(2)?])))?;
+    if resumption((task.state, task.reason), open)? == Resumption::UnderWay {
+        return Ok(task);
     }
     put_in_its_place(tx, num, session)?;
     let source = frames::Source {

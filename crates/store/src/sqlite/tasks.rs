@@ -18,6 +18,7 @@ use super::{
     writer::Write,
 };
 use crate::{
+    admission::{check_input, without_its_node},
     fault::{BadRow, Fault},
     fresh::now,
     rows::{Stage, TaskRow, or_left_out},
@@ -118,13 +119,11 @@ pub(super) fn create(tx: &Write<'_>, nodes: &Path, new: &NewTask) -> Result<Task
     if made {
         return task(tx, new.id);
     }
-    if new.input.trim().is_empty() {
-        return Err(Fault::Refused("the task is empty: say what is to be done".into()));
-    }
+    check_input(new)?;
     if let Some(node) = new.attended_by
         && !node::is_live(tx, nodes, node)?
     {
-        return Err(Fault::Refused(format!("node {node}, which alone may run the task, is not running")));
+        return Err(without_its_node(node));
     }
     let now = now();
     let place = Place::find_or_make(tx, new, now)?;
