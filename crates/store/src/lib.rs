@@ -16,6 +16,8 @@ mod node_lock;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod prefix;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod recovery;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rows;

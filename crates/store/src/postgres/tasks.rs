@@ -17,6 +17,7 @@ use super::{
 use crate::{
     fault::{BadRow, Fault},
     fresh::random,
+    prefix::Prefix,
     rows::{ProjectRow, Stage, TaskRow, or_left_out},
 };
 
@@ -138,22 +139,11 @@ pub(super) async fn id_by_prefix<T: std::str::FromStr>(
     what: &'static str,
     prefix: &str,
 ) -> Result<T, Fault> {
-    let prefix = prefix.to_ascii_lowercase();
-    if prefix.len() < 4 {
-        return Err(Fault::Refused(format!("{what} `{prefix}`: give at least four digits of its id")));
-    }
-    let not_found = || Fault::NotFound { what, id: prefix.clone() };
-    if prefix.len() > 32 || !prefix.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(not_found());
-    }
-    // `g` sorts behind every digit, so the index finds the range.
+    let prefix = Prefix::new(what, prefix)?;
     let sql = format!("SELECT id FROM {what} WHERE id >= $1 AND id < $1 || 'g' ORDER BY id LIMIT 2");
-    let rows = db.query(&sql, &[&prefix]).await?;
-    match rows.as_slice() {
-        [] => Err(not_found()),
-        [row] => row.try_get::<_, &str>(0)?.parse().map_err(|_| not_found()),
-        _ => Err(Fault::Ambiguous { what, id: prefix }),
-    }
+    let rows = db.query(&sql, &[&prefix.digits()]).await?;
+    let ids = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<&str>, _>>()?;
+    prefix.one_of(&ids)
 }
 
 fn project_row(row: &Row) -> Result<ProjectRow, Fault> {

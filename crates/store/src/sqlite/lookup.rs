@@ -5,7 +5,7 @@ use rusqlite::{
     types::{FromSql, FromSqlResult, Value, ValueRef},
 };
 
-use crate::fault::Fault;
+use crate::{fault::Fault, prefix::Prefix};
 
 /// Text that need not be UTF-8 in a damaged file: one row must not fail the reading of others.
 struct Lossy(String);
@@ -46,21 +46,9 @@ pub(super) fn id_by_prefix<T: std::str::FromStr>(
     what: &'static str,
     prefix: &str,
 ) -> Result<T, Fault> {
-    let prefix = prefix.to_ascii_lowercase();
-    if prefix.len() < 4 {
-        return Err(Fault::Refused(format!("{what} `{prefix}`: give at least four digits of its id")));
-    }
-    let not_found = || Fault::NotFound { what, id: prefix.clone() };
-    if prefix.len() > 32 || !prefix.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(not_found());
-    }
-    // `g` sorts behind every digit, so the index finds the range.
+    let prefix = Prefix::new(what, prefix)?;
     let sql = format!("SELECT id FROM {what} WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id LIMIT 2");
     let mut found = tx.prepare_cached(&sql)?;
-    let ids = found.query_map([&prefix], |row| text(row, 0))?.collect::<Result<Vec<_>, _>>()?;
-    match ids.as_slice() {
-        [] => Err(not_found()),
-        [id] => id.parse().map_err(|_| not_found()),
-        _ => Err(Fault::Ambiguous { what, id: prefix }),
-    }
+    let ids = found.query_map([prefix.digits()], |row| text(row, 0))?.collect::<Result<Vec<_>, _>>()?;
+    prefix.one_of(&ids)
 }
