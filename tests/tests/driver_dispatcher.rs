@@ -164,13 +164,17 @@ async fn a_stop_from_another_process_reaches_its_turn_at_once() {
 async fn what_a_dead_node_left_is_found_while_others_run() {
     let bench = Bench::new().await;
     bench.faults.deafen();
+    let recovery = bench.faults.hold("recover", 1, When::After);
+    let pass = bench.faults.hold("claim", 1, When::After);
     let dispatching = bench.dispatch(config()).await;
-    bench.faults.until_made("recover", 1).await;
-    bench.faults.until_made("claim", 1).await;
-    // Another node claims it and dies before it began anything.
+    recovery.reached().await;
+    recovery.open();
+    pass.reached().await;
+    // Between two looks at the queue, another node claims it and dies before it began anything.
     let task = bench.task(WORK).await;
     let (lease, _) = bench.claim(task.id).await;
     bench.store.leave(&lease).await.expect("a store");
+    pass.open();
     bench.until_ended(&[task.id]).await;
     bench.record(task.id).await.assert_ended(TaskState::Completed, TerminalReason::Completed);
     assert_eq!(bench.agent.seen().prompts, [WORK]);
