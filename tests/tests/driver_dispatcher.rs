@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use boocoder_tests::faults::{AGENT, Bench, Fault, Step, WORK, When};
+use boocoder_tests::faults::{AGENT, Bench, Dispatching, Fault, Step, WORK, When};
 use dispatch_core::{
     agent::EndedHow,
     ids::{SessionId, TaskId},
@@ -19,6 +19,23 @@ const NEVER: Duration = Duration::from_secs(3600);
 
 fn config() -> DispatcherConfig {
     DispatcherConfig { slots: 4, poll: NEVER, ..DispatcherConfig::default() }
+}
+
+/// A dispatcher whose first look at the queue is over, and found nothing.
+async fn idle(bench: &Bench, config: DispatcherConfig) -> Dispatching {
+    let pass = bench.faults.hold("claim", 1, When::After);
+    let dispatching = bench.dispatch(config).await;
+    pass.reached().await;
+    dispatching
+}
+
+/// Runs the plain piece of work to its end on an idle dispatcher.
+async fn runs(bench: &Bench, config: DispatcherConfig) {
+    let dispatching = idle(bench, config).await;
+    let task = bench.task(WORK).await;
+    bench.until_ended(&[task.id]).await;
+    dispatching.end(Shutdown::Graceful).await;
+    bench.record(task.id).await.assert_ended(TaskState::Completed, TerminalReason::Completed);
 }
 
 /// Makes a session's tasks, each with a prompt of its own.
@@ -74,24 +91,14 @@ async fn thirty_tasks_of_five_sessions_run_in_order_side_by_side() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_task_is_noticed_without_a_poll() {
     let bench = Bench::new().await;
-    let dispatching = bench.dispatch(config()).await;
-    bench.faults.until_made("claim", 1).await;
-    let task = bench.task(WORK).await;
-    bench.until_ended(&[task.id]).await;
-    dispatching.end(Shutdown::Graceful).await;
-    bench.record(task.id).await.assert_ended(TaskState::Completed, TerminalReason::Completed);
+    runs(&bench, config()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_wake_up_costs_one_poll() {
     let bench = Bench::new().await;
     bench.faults.deafen();
-    let dispatching = bench.dispatch(DispatcherConfig { poll: Duration::from_millis(200), ..config() }).await;
-    bench.faults.until_made("claim", 1).await;
-    let task = bench.task(WORK).await;
-    bench.until_ended(&[task.id]).await;
-    dispatching.end(Shutdown::Graceful).await;
-    bench.record(task.id).await.assert_ended(TaskState::Completed, TerminalReason::Completed);
+    runs(&bench, DispatcherConfig { poll: Duration::from_millis(200), ..config() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

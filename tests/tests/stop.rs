@@ -2,14 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
 
 use std::{
-    io::Write,
     path::Path,
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use boocoder_tests::{
     product::{Finished, Live, Machine, text},
+    serve::grow,
     terminal::Terminal,
 };
 use rusqlite::Connection;
@@ -24,25 +23,6 @@ const MANY: usize = 4000;
 
 fn start(machine: &Machine, prompt: &str) -> Live {
     machine.start(["run", "--agent", "demo", "--json", "--apply", "--allow", prompt])
-}
-
-/// Adds a commit with many small files.
-fn grow(machine: &Machine) {
-    let mut import = Command::new("git");
-    import.args(["fast-import", "--quiet"]).current_dir(machine.repository()).stdin(Stdio::piped());
-    let mut import = import.spawn().expect("git is installed");
-    let mut script = String::from(
-        "blob\nmark :1\ndata 6\nsmall\n\ncommit refs/heads/main\ncommitter T <t@example.org> 0 +0000\ndata 4\nmany\n\
-         from refs/heads/main^0\n",
-    );
-    for number in 0..MANY {
-        script += &format!("M 100644 :1 many/{}/{number}\n", number % 100);
-    }
-    let mut input = import.stdin.take().expect("its input");
-    input.write_all(script.as_bytes()).expect("git reads");
-    drop(input);
-    assert!(import.wait().expect("git ends").success());
-    machine.git(["reset", "--quiet", "--hard"]);
 }
 
 /// The process ids that `/fork` and `/pid` tell.
@@ -97,7 +77,7 @@ fn checkpoints(machine: &Machine, run: &Finished) -> Vec<String> {
 #[test]
 fn while_the_worktree_is_made() {
     let machine = Machine::new();
-    grow(&machine);
+    grow(&machine, MANY);
     let before = machine.fingerprint();
     let live = start(&machine, "/say never");
     Machine::wait_until("a worktree", || (!machine.worktrees().is_empty()).then_some(()));
