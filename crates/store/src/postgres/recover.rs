@@ -112,10 +112,6 @@ impl Left {
         turns::write_end(tx, &self.source, End::try_from(&settlement)?, Answered::Not).await?;
         aside::make_readable(tx, task).await
     }
-
-    fn runs(&self) -> bool {
-        self.stage == Stage::Running.as_str()
-    }
 }
 
 /// Holds a session and one of its tasks, by rows.
@@ -264,7 +260,7 @@ async fn stop(tx: &mut Tx, task: &Left) -> Result<StopAnswer, Fault> {
         }
         Stage::Queued | Stage::Ready => {
             mark(tx, num, "waiting").await?;
-            task.end(tx, Because::Stopped, task.runs()).await?;
+            task.end(tx, Because::Stopped, false).await?;
             Ok(StopAnswer::Cancelled)
         }
         // Repeating a Stop gets the same answer.
