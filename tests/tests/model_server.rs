@@ -10,10 +10,14 @@ use std::{
 
 /// Sends a request and leaves the answer to be read.
 fn ask(server: &ModelServer, body: &Value) -> TcpStream {
+    post(server, "/v1/chat/completions", body)
+}
+
+fn post(server: &ModelServer, path: &str, body: &Value) -> TcpStream {
     let body = body.to_string();
     let mut stream = TcpStream::connect(server.url().strip_prefix("http://").unwrap()).unwrap();
     let head = format!(
-        "POST /v1/chat/completions HTTP/1.0\r\ncontent-type: application/json\r\nauthorization: Bearer k\r\n\
+        "POST {path} HTTP/1.0\r\ncontent-type: application/json\r\nauthorization: Bearer k\r\n\
          content-length: {}\r\n\r\n",
         body.len()
     );
@@ -207,4 +211,181 @@ fn the_latest_prompt_chooses_the_script() {
         {"role": "user", "content": "first"}, {"role": "assistant", "content": "one"}, {"role": "user", "content": "third"},
     ]));
     assert!(rest(ask(&server, &unknown)).contains("word3 "));
+}
+
+/// One format as an agent writes and reads it.
+struct Format {
+    path: &'static str,
+    /// A request that streams, offers the tool `write` and holds this conversation.
+    body: fn(Vec<Value>) -> Value,
+    /// The user's words in a conversation.
+    said: fn(&str) -> Value,
+    /// What follows in a conversation once the tool was called.
+    called: fn() -> Vec<Value>,
+    /// What must be in an answer with reasoning, text and a call: deltas, the call, the figures, the end.
+    answer: &'static [&'static str],
+    /// What stands for an end at the output limit, and for one by the content filter.
+    endings: [&'static str; 2],
+    /// What is in the answer to a key that is refused, and to a prompt that is too long.
+    errors: [&'static str; 2],
+}
+
+fn schema() -> Value {
+    json!({"type": "object", "properties": {"path": {}, "content": {}}, "required": ["path", "content"]})
+}
+
+const FORMATS: [Format; 3] = [
+    Format {
+        path: "/v1/responses",
+        body: |input| {
+            let tool = json!({"type": "function", "name": "write", "parameters": schema()});
+            json!({"model": "m", "stream": true, "input": input, "tools": [tool, {"type": "web_search"}]})
+        },
+        said: |text| {
+            let content = json!([{"type": "input_text", "text": text}]);
+            json!({"type": "message", "role": "user", "content": content})
+        },
+        called: || {
+            vec![
+                json!({"type": "reasoning", "summary": []}),
+                json!({"type": "function_call", "call_id": "c", "name": "write", "arguments": "{\"path\":\"a\"}"}),
+                json!({"type": "function_call_output", "call_id": "c", "output": "written"}),
+            ]
+        },
+        answer: &[
+            r#""type":"response.reasoning_summary_text.delta""#,
+            r#""delta":"b""#,
+            r#""type":"function_call""#,
+            r#""name":"write""#,
+            r#""input_tokens":7"#,
+            r#""type":"response.completed""#,
+        ],
+        endings: [r#""reason":"max_output_tokens""#, r#""reason":"content_filter""#],
+        errors: ["invalid_api_key", "context_length_exceeded"],
+    },
+    Format {
+        path: "/v1/messages?beta=true",
+        body: |messages| {
+            let tool = json!({"name": "write", "input_schema": schema()});
+            json!({"model": "m", "stream": true, "messages": messages, "tools": [tool]})
+        },
+        said: |text| {
+            let reminder =
+                json!({"type": "text", "text": "<system-reminder>\nbe good\n</system-reminder>\n"});
+            json!({"role": "user", "content": [reminder, {"type": "text", "text": text}]})
+        },
+        called: || {
+            let call = json!({"type": "tool_use", "id": "c", "name": "write", "input": {"path": "a"}});
+            let result = json!({"type": "tool_result", "tool_use_id": "c", "content": "written"});
+            vec![
+                json!({"role": "assistant", "content": [call]}),
+                json!({"role": "user", "content": [result]}),
+                json!({"role": "system", "content": "be good"}),
+            ]
+        },
+        answer: &[
+            r#""thinking":"hm""#,
+            r#""type":"thinking_delta""#,
+            r#""text":"b""#,
+            r#""name":"write""#,
+            r#""type":"input_json_delta""#,
+            r#""input_tokens":7"#,
+            r#""stop_reason":"tool_use""#,
+            "event: message_stop",
+        ],
+        endings: [r#""stop_reason":"max_tokens""#, r#""stop_reason":"refusal""#],
+        errors: ["authentication_error", "prompt is too long"],
+    },
+    Format {
+        path: "/v1beta/models/m:streamGenerateContent?alt=sse",
+        body: |contents| {
+            let tool = json!({"name": "write", "parametersJsonSchema": schema()});
+            json!({"contents": contents, "tools": [{"functionDeclarations": [tool]}]})
+        },
+        said: |text| {
+            let context = json!({"text": "<session_context>\nlinux\n</session_context>"});
+            json!({"role": "user", "parts": [context, {"text": text}]})
+        },
+        called: || {
+            let call = json!({"functionCall": {"name": "write", "args": {"path": "a"}}});
+            let result = json!({"functionResponse": {"name": "write", "response": {"output": "written"}}});
+            vec![json!({"role": "model", "parts": [call]}), json!({"role": "user", "parts": [result]})]
+        },
+        answer: &[
+            r#""thought":true"#,
+            r#"{"text":"b"}"#,
+            r#""functionCall":{"#,
+            r#""promptTokenCount":7"#,
+            r#""finishReason":"STOP""#,
+        ],
+        endings: [r#""finishReason":"MAX_TOKENS""#, r#""finishReason":"SAFETY""#],
+        errors: ["UNAUTHENTICATED", "exceeds the maximum number of tokens"],
+    },
+];
+
+#[test]
+fn every_format_tells_the_same_script() {
+    for format in FORMATS {
+        let server = ModelServer::start();
+        let ask = |conversation| rest(post(&server, format.path, &(format.body)(conversation)));
+        let first =
+            Reply::new().reasoning(["hm"]).and_text(["a", "b"]).call(Call::write("a", "x")).usage(7, 3);
+        server.when("make it", Script::new().then(first).then(Reply::text("Done.")));
+        let answer = ask(vec![(format.said)("make it")]);
+        for expected in format.answer {
+            assert!(answer.contains(expected), "{expected} is not in {answer}");
+        }
+        let conversation = [vec![(format.said)("make it")], (format.called)()].concat();
+        let answer = ask(conversation);
+        assert!(answer.contains("Done."), "{answer}");
+        let request = server.requests().pop().unwrap();
+        assert_eq!(request.tool_results().collect::<Vec<_>>(), ["written"], "{request:?}");
+        let calls: Vec<_> = request.messages.iter().flat_map(|message| &message.calls).collect();
+        assert_eq!((calls.len(), &calls[0].arguments), (1, &json!({"path": "a"})));
+        assert!(request.stream && request.model == "m");
+    }
+}
+
+#[test]
+fn every_format_has_its_own_ends_and_errors() {
+    for format in FORMATS {
+        let server = ModelServer::start();
+        let ask = |words| rest(post(&server, format.path, &(format.body)(vec![(format.said)(words)])));
+        let endings = [("long", Ending::Length), ("bad", Ending::Refusal)];
+        for ((words, ending), expected) in endings.into_iter().zip(format.endings) {
+            server.when(words, Script::new().then(Reply::text("half").ending(ending)));
+            let answer = ask(words);
+            assert!(answer.contains("half") && answer.contains(expected), "{expected} is not in {answer}");
+        }
+        let errors = [("key", ModelError::Unauthorised, "401"), ("more", ModelError::ContextTooLong, "400")];
+        for ((words, error, status), expected) in errors.into_iter().zip(format.errors) {
+            server.when(words, Script::new().then(error));
+            let answer = ask(words);
+            assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "{answer}");
+            assert!(answer.contains(expected), "{expected} is not in {answer}");
+        }
+    }
+}
+
+#[test]
+fn what_an_agent_asks_for_itself_is_answered_in_the_form_it_wants() {
+    let server = ModelServer::start();
+    let form = json!({"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]});
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "a title, please"}],
+                      "output_config": {"format": {"type": "json_schema", "schema": form}}});
+    let answer = rest(post(&server, "/v1/messages", &body));
+    assert!(answer.contains(r#""text":"{\"title\":\"scripted\"}""#), "{answer}");
+
+    let tool = json!({"name": "respond_in_schema", "parameters": form});
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "is this safe?"}],
+                      "tools": [{"type": "function", "function": tool}]});
+    let answer = rest(ask(&server, &body));
+    assert!(answer.contains(r#""arguments":"{\"title\":\"scripted\"}""#), "{answer}");
+    assert!(server.requests().iter().all(boocoder_tests::model_server::ModelRequest::is_side_request));
+
+    let count = rest(post(&server, "/v1/messages/count_tokens", &body));
+    assert!(count.contains(r#"{"input_tokens":"#), "{count}");
+    let count = rest(post(&server, "/v1beta/models/m:countTokens", &body));
+    assert!(count.contains(r#"{"totalTokens":"#), "{count}");
+    assert_eq!(server.requests().len(), 2);
 }

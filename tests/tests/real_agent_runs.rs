@@ -12,7 +12,7 @@ use std::{
 use boocoder_tests::{
     model_server::{Call, ModelError, ModelServer, Moment, Reply, Script},
     product::{Finished, Machine},
-    real_agents::{Approval, RealAgent, goose, opencode, tool},
+    real_agents::{Approval, GOOSE, OPENCODE, RealAgent, Site, tool},
 };
 use serde_json::Value;
 
@@ -27,11 +27,13 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(agent: &'static str, builder: fn(&str, &Path, Approval) -> RealAgent) -> Self {
+    fn new(agent: &RealAgent) -> Self {
         let (server, mut machine) = (ModelServer::start(), Machine::new());
-        let real = builder(&server.url(), &machine.root().join("agent"), Approval::Ask);
+        let dir = machine.root().join("agent");
+        let env = agent.env(&Site { model_url: &server.url(), dir: &dir, approval: Approval::Ask });
+        let agent = agent.name;
         let config = machine.root().join("boocoder.toml");
-        let env = real.env.iter().filter(|(name, _)| name != "PATH");
+        let env = env.iter().filter(|(name, _)| name != "PATH");
         // For plain text, JSON's strings are TOML's.
         let lines = env.map(|(name, value)| format!("{name} = {}\n", Value::from(value.as_str())));
         fs::write(&config, format!("[agents.{agent}.env]\n{}", lines.collect::<String>())).unwrap();
@@ -40,6 +42,8 @@ impl Desk {
         symlink(tool(agent), programs.join(agent)).unwrap();
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         machine.set("PATH", path).set("BOOCODER_CONFIG", config.to_str().unwrap());
+        // A process for each turn; opencode's server has tests of its own.
+        machine.set("BOOCODER_ROUTES__OPENCODE_SERVER", "false");
         Self { agent, machine, server }
     }
 
@@ -96,7 +100,7 @@ fn assert_in_order(run: &Finished, end: &[&str]) {
 fn edits_are_applied_when_asked_for(desk: &Desk) {
     let script = Script::new()
         .then(Reply::new().reasoning(["First ", "I write."]).call(Call::write("new.txt", "one\n")))
-        .then(Reply::new().call(Call::edit("README.md", "A repository", "The repository")))
+        .then(Reply::new().call(Call::edit("README.md", "# A repository", "# The repository")))
         .then(Reply::new().and_text(["All ", "done."]).usage(2000, 30));
     desk.server.when("make the file", script);
     let untouched = desk.repository();
@@ -167,30 +171,30 @@ fn ctrl_c_in_text_cancels(desk: &Desk) {
 
 #[test]
 fn real_agent_opencode_edits_and_its_change_is_applied() {
-    edits_are_applied_when_asked_for(&Desk::new("opencode", opencode));
+    edits_are_applied_when_asked_for(&Desk::new(&OPENCODE));
 }
 
 #[test]
 fn real_agent_goose_edits_and_its_change_is_applied() {
-    edits_are_applied_when_asked_for(&Desk::new("goose", goose));
+    edits_are_applied_when_asked_for(&Desk::new(&GOOSE));
 }
 
 #[test]
 fn real_agent_opencode_with_a_refused_key_fails() {
-    a_refused_key_fails_the_task(&Desk::new("opencode", opencode));
+    a_refused_key_fails_the_task(&Desk::new(&OPENCODE));
 }
 
 #[test]
 fn real_agent_goose_with_a_refused_key_fails() {
-    a_refused_key_fails_the_task(&Desk::new("goose", goose));
+    a_refused_key_fails_the_task(&Desk::new(&GOOSE));
 }
 
 #[test]
 fn real_agent_opencode_obeys_ctrl_c_in_text() {
-    ctrl_c_in_text_cancels(&Desk::new("opencode", opencode));
+    ctrl_c_in_text_cancels(&Desk::new(&OPENCODE));
 }
 
 #[test]
 fn real_agent_goose_obeys_ctrl_c_in_text() {
-    ctrl_c_in_text_cancels(&Desk::new("goose", goose));
+    ctrl_c_in_text_cancels(&Desk::new(&GOOSE));
 }

@@ -2,16 +2,16 @@
 
 use super::{
     request::{Message, ModelRequest, Role, Tool, ToolCall},
-    script::{Ending, ModelError, Part},
-    wire::{Events, Resolved, WireFormat},
+    script::{Ending, ModelError},
+    wire::{Events, Piece, Resolved, WireFormat, data, halves, texts},
 };
 use serde_json::{Value, json};
 
 /// The format as the server uses it.
 pub const CHAT_COMPLETIONS: WireFormat =
-    WireFormat { path: "/v1/chat/completions", read, stream, whole, error };
+    WireFormat { route: "/v1/chat/completions", read, stream, whole, error };
 
-fn read(body: Value) -> Result<ModelRequest, String> {
+fn read(_: &str, body: Value) -> Result<ModelRequest, String> {
     let messages = body["messages"].as_array().ok_or("messages is no list")?;
     let messages = messages.iter().map(message).collect::<Result<_, _>>()?;
     let tools = body["tools"].as_array().into_iter().flatten().map(|tool| Tool {
@@ -23,86 +23,74 @@ fn read(body: Value) -> Result<ModelRequest, String> {
         stream: body["stream"].as_bool().unwrap_or(false),
         messages,
         tools: tools.collect(),
+        schema: body.pointer("/response_format/json_schema/schema").cloned(),
         credentials: None,
-        body: body.clone(),
+        body,
     })
 }
 
 fn message(message: &Value) -> Result<Message, String> {
-    let role = match message["role"].as_str() {
-        Some("system" | "developer") => Role::System,
-        Some("user") => Role::User,
-        Some("assistant") => Role::Assistant,
-        Some("tool") => Role::Tool,
-        other => return Err(format!("unknown role {other:?}")),
-    };
-    let text = match &message["content"] {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
-        _ => String::new(),
-    };
-    let calls = message["tool_calls"].as_array().into_iter().flatten().map(|call| {
-        let arguments = call["function"]["arguments"].as_str().unwrap_or("");
-        ToolCall {
-            name: call["function"]["name"].as_str().unwrap_or("").to_owned(),
-            arguments: serde_json::from_str(arguments).unwrap_or(Value::Null),
+    let texts = texts(&message["content"], "text");
+    match message["role"].as_str() {
+        Some("system" | "developer") => Ok(Message::new(Role::System, &texts)),
+        Some("user") => Ok(Message::user(&texts)),
+        Some("tool") => Ok(Message::new(Role::Tool, &texts)),
+        Some("assistant") => {
+            let calls = message["tool_calls"].as_array().into_iter().flatten().map(|call| {
+                let arguments = call["function"]["arguments"].as_str().unwrap_or("");
+                ToolCall {
+                    name: call["function"]["name"].as_str().unwrap_or("").to_owned(),
+                    arguments: serde_json::from_str(arguments).unwrap_or(Value::Null),
+                }
+            });
+            Ok(Message { calls: calls.collect(), ..Message::new(Role::Assistant, &texts) })
         }
-    });
-    Ok(Message { role, text, calls: calls.collect() })
+        other => Err(format!("unknown role {other:?}")),
+    }
 }
 
 fn stream(answer: &Resolved) -> Events {
     let chunk = |delta: Value, finish: Value| {
         let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
-        event(&json!({"id": id(answer), "object": "chat.completion.chunk", "created": 1_750_000_000,
-                      "model": answer.model, "choices": [choice]}))
+        data(&json!({"id": id(answer), "object": "chat.completion.chunk", "created": 1_750_000_000,
+                     "model": answer.model, "choices": [choice]}))
     };
-    let mut body = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
-    let mut calls = answer.calls.iter().enumerate();
-    for part in &answer.reply.parts {
-        match part {
-            Part::Text(deltas) => {
-                body.extend(deltas.iter().map(|text| chunk(json!({"content": text}), Value::Null)));
+    let mut deltas = vec![json!({"role": "assistant", "content": ""})];
+    for piece in answer.pieces() {
+        match piece {
+            Piece::Text(texts) => deltas.extend(texts.iter().map(|text| json!({"content": text}))),
+            Piece::Reasoning(texts) => {
+                deltas.extend(texts.iter().map(|text| json!({"reasoning_content": text})));
             }
-            Part::Reasoning(deltas) => {
-                body.extend(deltas.iter().map(|text| chunk(json!({"reasoning_content": text}), Value::Null)));
-            }
-            Part::Call(_) => {
-                let deltas = calls.next().map(|(index, call)| call_deltas(answer, index, call));
-                body.extend(deltas.into_iter().flatten().map(|delta| chunk(delta, Value::Null)));
-            }
+            Piece::Call { id, index, call } => deltas.extend(call_deltas(&id, index, call)),
         }
     }
+    let body = deltas.into_iter().map(|delta| chunk(delta, Value::Null)).collect();
     let usage = json!({"id": id(answer), "object": "chat.completion.chunk", "created": 1_750_000_000,
                        "model": answer.model, "choices": [], "usage": usage(answer)});
-    let tail = vec![chunk(json!({}), finish_reason(answer)), event(&usage), "data: [DONE]\n\n".to_owned()];
+    let tail = vec![chunk(json!({}), finish_reason(answer)), data(&usage), "data: [DONE]\n\n".to_owned()];
     Events { body, tail }
 }
 
 /// First id and name, then the arguments in two pieces, as real servers stream them.
-fn call_deltas(answer: &Resolved, index: usize, call: &ToolCall) -> Vec<Value> {
+fn call_deltas(id: &str, index: usize, call: &ToolCall) -> Vec<Value> {
+    let function = json!({"name": call.name, "arguments": ""});
+    let head = json!({"index": index, "id": id, "type": "function", "function": function});
     let arguments = call.arguments.to_string();
-    let mut middle = arguments.len() / 2;
-    while !arguments.is_char_boundary(middle) {
-        middle += 1;
-    }
-    let (first, second) = arguments.split_at(middle);
-    let delta = |function: Value| json!({"tool_calls": [{"index": index, "function": function}]});
-    let mut head = delta(json!({"name": call.name, "arguments": ""}));
-    head["tool_calls"][0]["id"] = json!(call_id(answer, index));
-    head["tool_calls"][0]["type"] = json!("function");
-    vec![head, delta(json!({"arguments": first})), delta(json!({"arguments": second}))]
+    let rest = halves(&arguments).map(|half| json!({"index": index, "function": {"arguments": half}}));
+    [head].into_iter().chain(rest).map(|call| json!({"tool_calls": [call]})).collect()
 }
 
 fn whole(answer: &Resolved) -> Value {
     let mut message = json!({"role": "assistant", "content": answer.text()});
     let calls: Vec<_> = answer
-        .calls
-        .iter()
-        .enumerate()
-        .map(|(index, call)| {
-            let function = json!({"name": call.name, "arguments": call.arguments.to_string()});
-            json!({"id": call_id(answer, index), "type": "function", "function": function})
+        .pieces()
+        .filter_map(|piece| match piece {
+            Piece::Call { id, call, .. } => {
+                let function = json!({"name": call.name, "arguments": call.arguments.to_string()});
+                Some(json!({"id": id, "type": "function", "function": function}))
+            }
+            Piece::Text(_) | Piece::Reasoning(_) => None,
         })
         .collect();
     if !calls.is_empty() {
@@ -113,7 +101,8 @@ fn whole(answer: &Resolved) -> Value {
            "usage": usage(answer)})
 }
 
-fn error(error: ModelError) -> Value {
+/// OpenAI has one shape of errors for all its formats.
+pub(super) fn error(error: ModelError) -> Value {
     let (message, kind, code) = match error {
         ModelError::Unauthorised => {
             ("Incorrect API key provided", "invalid_request_error", "invalid_api_key")
@@ -139,19 +128,11 @@ fn finish_reason(answer: &Resolved) -> Value {
 }
 
 fn usage(answer: &Resolved) -> Value {
-    let usage = answer.reply.usage;
+    let usage = answer.usage();
     json!({"prompt_tokens": usage.input, "completion_tokens": usage.output,
            "total_tokens": usage.input + usage.output})
 }
 
 fn id(answer: &Resolved) -> String {
     format!("chatcmpl-{}", answer.number)
-}
-
-fn call_id(answer: &Resolved, index: usize) -> String {
-    format!("call_{}_{index}", answer.number)
-}
-
-fn event(data: &Value) -> String {
-    format!("data: {data}\n\n")
 }

@@ -2,21 +2,25 @@
 
 use super::{
     chat_completions::CHAT_COMPLETIONS,
+    gemini::GEMINI,
     log::{Log, Moment},
+    messages::MESSAGES,
     request::ModelRequest,
+    responses::RESPONSES,
     script::{Answer, Ending, ModelError, Reply, Script},
+    side,
     wire::{Resolved, WireFormat},
 };
 use axum::{
     Json, Router,
     body::{Body, Bytes},
     extract::DefaultBodyLimit,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::post,
 };
 use futures_core::Stream;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     io,
     net::SocketAddr,
@@ -32,10 +36,10 @@ use tokio::{
 };
 
 /// The formats that are spoken, all at once.
-const FORMATS: [WireFormat; 1] = [CHAT_COMPLETIONS];
+const FORMATS: [WireFormat; 4] = [CHAT_COMPLETIONS, RESPONSES, MESSAGES, GEMINI];
 
-/// Names that `/v1/models` lists.
-pub(super) const MODELS: [&str; 2] = ["mock-1", "mock-2"];
+/// Where the formats have the agent's key.
+const CREDENTIALS: [&str; 3] = ["authorization", "x-api-key", "x-goog-api-key"];
 
 /// A running server; it ends when dropped.
 ///
@@ -131,13 +135,11 @@ impl Drop for ModelServer {
 }
 
 fn router(shared: &Arc<Shared>) -> Router {
-    let models = MODELS.map(|id| json!({"id": id, "object": "model", "owned_by": "scripted"}));
-    let models = json!({"object": "list", "data": models});
-    let mut router = Router::new().route("/v1/models", get(move || async move { Json(models) }));
+    let mut router = side::router();
     for format in FORMATS {
         let shared = Arc::clone(shared);
-        let handler = move |headers, body| respond(Arc::clone(&shared), format, headers, body);
-        router = router.route(format.path, post(handler));
+        let handler = move |uri, headers, body| respond(Arc::clone(&shared), format, uri, headers, body);
+        router = router.route(format.route, post(handler));
     }
     router.layer(DefaultBodyLimit::disable())
 }
@@ -145,15 +147,19 @@ fn router(shared: &Arc<Shared>) -> Router {
 async fn respond(
     shared: Arc<Shared>,
     format: WireFormat,
+    uri: Uri,
     headers: HeaderMap,
     Json(body): Json<Value>,
 ) -> Response {
-    let mut request = match (format.read)(body) {
+    if uri.path().ends_with(":countTokens") {
+        return Json(side::count(&body.to_string(), "totalTokens")).into_response();
+    }
+    let mut request = match (format.read)(uri.path(), body) {
         Ok(request) => request,
         Err(why) => return (StatusCode::BAD_REQUEST, why).into_response(),
     };
-    request.credentials =
-        headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let credentials = CREDENTIALS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
+    request.credentials = credentials.map(str::to_owned);
     // Before the request is entered: a release that comes after it is known must count.
     let mut released = shared.released.clone();
     released.mark_unchanged();
@@ -178,7 +184,7 @@ async fn respond(
 impl Shared {
     fn answer(&self, request: &ModelRequest) -> Answer {
         if request.is_side_request() {
-            return Reply::text("Scripted title").into();
+            return side::reply(request).into();
         }
         let scripts = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
         let found = scripts.iter().enumerate().rfind(|(_, (words, _))| request.is_prompted_with(words));

@@ -1,27 +1,22 @@
-//! Real agents against the scripted model server, with a host that does no more than it must.
-#![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
+//! ACP, with a host that does no more than it must.
 
 use boocoder_tests::{
     model_server::{Call, Ending, ModelError, ModelServer, Moment, Reply, Script},
-    real_agents::{Approval, RealAgent, goose, opencode},
+    real_agents::{Approval, GOOSE, OPENCODE, RealAgent, Site},
 };
 use serde_json::{Value, json};
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
-    path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread::spawn,
     time::Duration,
 };
-use tempfile::{TempDir, tempdir};
+use tempfile::TempDir;
 
-/// For each single message; a start takes 5 s on two idle cores and was seen to take 30 s on busy ones.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-type Builder = fn(&str, &Path, Approval) -> RealAgent;
+use super::{PATIENCE, scratch};
 
 /// An agent with a session in a scratch repository.
 struct Host {
@@ -39,12 +34,10 @@ struct Host {
 }
 
 impl Host {
-    fn start(builder: Builder, approval: Approval) -> Self {
-        let (server, dir) = (ModelServer::start(), tempdir().unwrap());
-        let repository = dir.path().join("repository");
-        let init = Command::new("git").args(["init", "--quiet"]).arg(&repository).status().unwrap();
-        assert!(init.success());
-        let mut command = builder(&server.url(), dir.path(), approval).to_command();
+    fn start(agent: &RealAgent, approval: Approval) -> Self {
+        let (server, dir, repository) = scratch();
+        let mut command =
+            agent.acp(&Site { model_url: &server.url(), dir: dir.path(), approval }).to_command();
         command.current_dir(&repository).process_group(0);
         let log = fs::File::create(dir.path().join("stderr")).unwrap();
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -159,8 +152,8 @@ impl Drop for Host {
 }
 
 /// Writes, edits and runs a command as the script says, each after one permission, then talks.
-fn works_through_a_script(builder: Builder) {
-    let mut host = Host::start(builder, Approval::Ask);
+fn works_through_a_script(agent: &RealAgent) {
+    let mut host = Host::start(agent, Approval::Ask);
     let script = Script::new()
         .then(Reply::new().reasoning(["First ", "I write."]).call(Call::write("new.txt", "one\n")))
         .then(Reply::text("Now I edit. ").call(Call::edit("new.txt", "one", "two")))
@@ -180,8 +173,8 @@ fn works_through_a_script(builder: Builder) {
 }
 
 /// A cancel ends the turn and the connection to the model, and the next turn works.
-fn cancel_reaches_the_model(builder: Builder, reply: Reply) {
-    let mut host = Host::start(builder, Approval::Ask);
+fn cancel_reaches_the_model(agent: &RealAgent, reply: Reply) {
+    let mut host = Host::start(agent, Approval::Ask);
     host.server.when("talk", Script::new().then(reply));
     let id = host.prompt("please talk");
     host.hear("word2 ");
@@ -196,8 +189,8 @@ fn cancel_reaches_the_model(builder: Builder, reply: Reply) {
 }
 
 /// Without approval nothing is asked, and the file is there all the same.
-fn asks_nothing_when_allowed(builder: Builder) {
-    let mut host = Host::start(builder, Approval::Allow);
+fn asks_nothing_when_allowed(agent: &RealAgent) {
+    let mut host = Host::start(agent, Approval::Allow);
     let script =
         Script::new().then(Reply::new().call(Call::write("new.txt", "one\n"))).then(Reply::text("Done."));
     host.server.when("make the file", script);
@@ -207,37 +200,37 @@ fn asks_nothing_when_allowed(builder: Builder) {
 
 #[test]
 fn real_agent_opencode_asks_nothing_when_allowed() {
-    asks_nothing_when_allowed(opencode);
+    asks_nothing_when_allowed(&OPENCODE);
 }
 
 #[test]
 fn real_agent_goose_asks_nothing_when_allowed() {
-    asks_nothing_when_allowed(goose);
+    asks_nothing_when_allowed(&GOOSE);
 }
 
 #[test]
 fn real_agent_opencode_works_through_a_script() {
-    works_through_a_script(opencode);
+    works_through_a_script(&OPENCODE);
 }
 
 #[test]
 fn real_agent_goose_works_through_a_script() {
-    works_through_a_script(goose);
+    works_through_a_script(&GOOSE);
 }
 
 #[test]
 fn real_agent_opencode_cancel_reaches_a_silent_model() {
-    cancel_reaches_the_model(opencode, Reply::words(2).ending(Ending::Stall));
+    cancel_reaches_the_model(&OPENCODE, Reply::words(2).ending(Ending::Stall));
 }
 
 #[test]
 fn real_agent_goose_cancel_reaches_a_talking_model() {
-    cancel_reaches_the_model(goose, Reply::words(600).pace(Duration::from_millis(100)));
+    cancel_reaches_the_model(&GOOSE, Reply::words(600).pace(Duration::from_millis(100)));
 }
 
 #[test]
 fn real_agent_opencode_reports_a_refused_key() {
-    let mut host = Host::start(opencode, Approval::Ask);
+    let mut host = Host::start(&OPENCODE, Approval::Ask);
     host.server.when("hello", Script::new().then(ModelError::Unauthorised));
     let error = host.turn("hello").unwrap_err();
     assert!(error["message"].as_str().unwrap().contains("Incorrect API key"), "{error}");
@@ -245,7 +238,7 @@ fn real_agent_opencode_reports_a_refused_key() {
 
 #[test]
 fn real_agent_goose_tells_a_refused_key_as_text() {
-    let mut host = Host::start(goose, Approval::Ask);
+    let mut host = Host::start(&GOOSE, Approval::Ask);
     host.server.when("hello", Script::new().then(ModelError::Unauthorised));
     assert_eq!(host.turn("hello").unwrap()["stopReason"], "end_turn");
     assert!(host.said.contains("Ran into this error"), "{}", host.said);
