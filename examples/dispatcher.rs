@@ -5,8 +5,14 @@
 
 use std::{error::Error, path::PathBuf, process::ExitCode, sync::Arc};
 
-use backends::{RegisteredAgents, acp::AcpSettings, launch::Launcher, process, registry::Registry};
-use dispatch_core::{ids::NodeId, profile::TurnLimits};
+use backends::{
+    RegisteredAgents,
+    acp::{AcpOnce, AcpSettings},
+    launch::Launcher,
+    process,
+    registry::Registry,
+};
+use dispatch_core::ids::NodeId;
 use dispatch_driver::{
     Dispatcher, DispatcherConfig, FanOut, FanOutConfig, Node, NodeConfig, Ports, Shutdown, TurnConfig,
     random_bytes,
@@ -37,14 +43,16 @@ async fn serve(data: PathBuf) -> Result<(), Box<dyn Error>> {
     let worktrees = Worktrees::open(&data.join("worktrees"), Policy::default())?;
     let demo = vec![std::env::current_exe()?.into(), "demo-agent".into()];
     let registry = Arc::new(Registry::new([])?.with_demo(demo));
-    let settings = AcpSettings::new(Launcher::new(process::Supervisor::SelfExe));
+    let launcher = Launcher::new(process::Supervisor::SelfExe);
+    let agents = RegisteredAgents::new(Arc::clone(&registry), &launcher);
+    let agents = agents.with(Arc::new(AcpOnce::new(registry, AcpSettings::new(launcher))));
     let ports = Ports {
         store: store.clone(),
         workspace: Arc::new(DispatchWorkspace::new(worktrees)),
-        agents: Arc::new(RegisteredAgents::new(registry, settings)),
+        agents: Arc::new(agents),
         publisher: Arc::new(FanOut::new(store, FanOutConfig::default())),
     };
-    let turns = TurnConfig { limits: TurnLimits::default(), run_tag: "example".into(), may_fall_back: false };
+    let turns = TurnConfig::new("example");
     let id = NodeId::from_random(random_bytes());
     let node = Node::join(ports, NodeConfig { id, label: "example".into(), turns }).await?;
     let (shutdown, told) = mpsc::channel(1);

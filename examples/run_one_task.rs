@@ -5,12 +5,17 @@
 
 use std::{error::Error, ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
-use backends::{RegisteredAgents, acp::AcpSettings, launch::Launcher, process, registry::Registry};
+use backends::{
+    RegisteredAgents,
+    acp::{AcpOnce, AcpSettings},
+    launch::Launcher,
+    process,
+    registry::Registry,
+};
 use dispatch_core::{
     frame::Frame,
     ids::{NodeId, TaskId},
     ports::{NewProject, Publisher, Records},
-    profile::TurnLimits,
     task::{Name, NewTask, PermissionPolicy, TurnOptions},
 };
 use dispatch_driver::{Node, NodeConfig, Ports, TurnConfig, random_bytes};
@@ -51,18 +56,20 @@ async fn run(repository: PathBuf, agent: Option<Name>) -> Result<(), Box<dyn Err
     let store = Arc::new(SqliteStore::open(&data)?);
     let itself = vec![std::env::current_exe()?.into(), OsString::from("demo-agent")];
     let registry = Arc::new(Registry::new([])?.with_demo(itself));
-    let settings = AcpSettings::new(Launcher::new(process::Supervisor::SelfExe));
+    let launcher = Launcher::new(process::Supervisor::SelfExe);
+    let agents = RegisteredAgents::new(Arc::clone(&registry), &launcher);
+    let agents = agents.with(Arc::new(AcpOnce::new(registry, AcpSettings::new(launcher))));
     let ports = Ports {
         store: store.clone(),
         workspace: Arc::new(DispatchWorkspace::new(Worktrees::open(
             &data.join("worktrees"),
             Policy::default(),
         )?)),
-        agents: Arc::new(RegisteredAgents::new(registry, settings)),
+        agents: Arc::new(agents),
         publisher: Arc::new(Print),
     };
     let id = NodeId::from_random(random_bytes());
-    let turns = TurnConfig { limits: TurnLimits::default(), run_tag: "example".into(), may_fall_back: false };
+    let turns = TurnConfig::new("example");
     let node = Node::join(ports, NodeConfig { id, label: "example".into(), turns }).await?;
     node.recover().await?;
 

@@ -14,7 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backends::{RegisteredAgents, acp::AcpSettings, launch::Launcher, process, registry::Registry};
+use backends::{
+    RegisteredAgents,
+    acp::{AcpOnce, AcpSettings},
+    launch::Launcher,
+    process,
+    registry::Registry,
+};
 use boocoder_tests::{
     faults::{Faults, FaultyStore, FaultyWorkspace},
     product::Machine,
@@ -23,7 +29,6 @@ use dispatch_core::{
     frame::Frame,
     ids::{NodeId, TaskId},
     ports::{NewProject, Publisher, Records, Store},
-    profile::TurnLimits,
     task::{Name, NewTask, Project, TurnOptions},
 };
 use dispatch_driver::{
@@ -247,20 +252,22 @@ fn ports<S: Store + 'static>(machine: &Machine, store: Arc<S>, faults: &Arc<Faul
     let worktrees = Worktrees::open(&machine.data_dir().join("worktrees"), Policy::default()).unwrap();
     let itself = vec![std::env::current_exe().unwrap().into(), OsString::from("demo-agent")];
     let registry = Arc::new(Registry::new([]).unwrap().with_demo(itself));
-    let settings = AcpSettings::new(Launcher::new(process::Supervisor::SelfExe));
+    let launcher = Launcher::new(process::Supervisor::SelfExe);
+    let agents = RegisteredAgents::new(Arc::clone(&registry), &launcher);
+    let agents = agents.with(Arc::new(AcpOnce::new(registry, AcpSettings::new(launcher))));
     Ports {
         store: Arc::new(FaultyStore { inner: store, faults: Arc::clone(faults) }),
         workspace: Arc::new(FaultyWorkspace {
             inner: Arc::new(DispatchWorkspace::new(worktrees)),
             faults: Arc::clone(faults),
         }),
-        agents: Arc::new(RegisteredAgents::new(registry, settings)),
+        agents: Arc::new(agents),
         publisher: Arc::new(Nobody),
     }
 }
 
 fn config() -> NodeConfig {
-    let turns = TurnConfig { limits: TurnLimits::default(), run_tag: "bench".into(), may_fall_back: false };
+    let turns = TurnConfig::new("bench");
     NodeConfig { id: NodeId::from_random(random_bytes()), label: "bench".into(), turns }
 }
 

@@ -12,13 +12,20 @@ struct Ground {
     _database: Option<Database>,
 }
 
+/// Each turn has an agent and a worktree of its own, so that everything that it leaves behind can be seen.
+fn machine() -> Machine {
+    let mut machine = Machine::new();
+    machine.set("BOOCODER_ROUTES__WARM_ACP", "false");
+    machine
+}
+
 fn sqlite() -> Ground {
-    Ground { machine: Machine::new(), _database: None }
+    Ground { machine: machine(), _database: None }
 }
 
 fn postgres() -> Ground {
     let database = Database::create().expect("a database");
-    let mut machine = Machine::new();
+    let mut machine = machine();
     machine.set("BOOCODER_DATABASE_URL", database.url());
     Ground { machine, _database: Some(database) }
 }

@@ -34,7 +34,7 @@ async fn an_agent_that_cannot_be_opened_started_or_prompted_fails_the_task_in_it
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_panics_fails_its_own_turn_as_internal() {
-    for call in ["facts", "backend", "profile", "commands", "open", "start", "prompt", "next"] {
+    for call in ["facts", "backend", "profile", "open", "start", "prompt", "next"] {
         let bench = Bench::new().await;
         bench.agent.script("other", &[Step::text("calm"), Step::AwaitStop, Step::End(EndedHow::Cancelled)]);
         let (node, other, task) = (bench.node().await, bench.task("other").await, bench.task(WORK).await);
@@ -167,7 +167,7 @@ async fn a_flood_is_stopped_at_the_output_limit() {
 fn question(id: &str) -> AgentUpdate {
     let option = |id: &str, kind| PermissionOption { id: id.into(), name: id.into(), kind };
     let options = vec![option("yes", OptionKind::AllowOnce), option("no", OptionKind::RejectOnce)];
-    AgentUpdate::Permission(PermissionRequest { id: id.into(), tool_call: ToolCall::default(), options })
+    AgentUpdate::Permission(PermissionRequest { id: id.into(), tool_call: ToolCall::default(), options, paths: vec![] })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,78 +1,21 @@
 //! The whole path with real agents: `boocoder run`, the agent's own program, a scripted model.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use boocoder_tests::{
-    model_server::{Call, ModelError, ModelServer, Moment, Reply, Script},
-    product::{Finished, Machine},
-    real_agents::{Approval, GOOSE, OPENCODE, RealAgent, Site, tool},
+    desk::Desk,
+    model_server::{Call, ModelError, Moment, Reply, Script},
+    product::Finished,
+    real_agents::{GOOSE, OPENCODE, RealAgent},
 };
 use serde_json::Value;
 
 /// SIGINT, as a terminal's Ctrl-C sends it.
 const INTERRUPT: i32 = 2;
 
-/// A machine on which one agent is installed, configured as a user would do it, and its model.
-struct Desk {
-    agent: &'static str,
-    machine: Machine,
-    server: ModelServer,
-}
-
-impl Desk {
-    fn new(agent: &RealAgent) -> Self {
-        let (server, mut machine) = (ModelServer::start(), Machine::new());
-        let dir = machine.root().join("agent");
-        let env = agent.env(&Site { model_url: &server.url(), dir: &dir, approval: Approval::Ask });
-        let agent = agent.name;
-        let config = machine.root().join("boocoder.toml");
-        let env = env.iter().filter(|(name, _)| name != "PATH");
-        // For plain text, JSON's strings are TOML's.
-        let lines = env.map(|(name, value)| format!("{name} = {}\n", Value::from(value.as_str())));
-        fs::write(&config, format!("[agents.{agent}.env]\n{}", lines.collect::<String>())).unwrap();
-        let programs = machine.root().join("bin");
-        fs::create_dir(&programs).unwrap();
-        symlink(tool(agent), programs.join(agent)).unwrap();
-        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-        machine.set("PATH", path).set("BOOCODER_CONFIG", config.to_str().unwrap());
-        // A process for each turn; opencode's server has tests of its own.
-        machine.set("BOOCODER_ROUTES__OPENCODE_SERVER", "false");
-        Self { agent, machine, server }
-    }
-
-    fn args<'a>(&'a self, rest: &[&'a str]) -> Vec<&'a str> {
-        [&["run", "--agent", self.agent, "--json", "--allow"], rest].concat()
-    }
-
-    /// The user's repository as it is, but for the mark by which opencode knows it again, which opencode
-    /// itself puts into the folder of git that all worktrees share.
-    fn repository(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
-        let mut files = self.machine.fingerprint();
-        files.remove(Path::new(".git/opencode"));
-        files
-    }
-
-    /// Byte by byte as it was; a failure names the files only.
-    fn assert_untouched(&self, before: &BTreeMap<PathBuf, (u32, Vec<u8>)>) {
-        let now = self.repository();
-        let all = now.keys().chain(before.keys());
-        let changed: BTreeSet<_> = all.filter(|path| now.get(*path) != before.get(*path)).collect();
-        assert_eq!(changed, BTreeSet::new());
-    }
-
-    /// Nothing of a turn is left: no process, no worktree, no lock.
-    fn assert_clean(&self) {
-        assert_eq!(self.machine.processes(), Vec::<u32>::new());
-        assert_eq!(self.machine.worktrees(), Vec::<PathBuf>::new());
-        assert_eq!(self.machine.node_locks(), Vec::<PathBuf>::new());
-    }
+fn desk(agent: &RealAgent) -> Desk {
+    Desk::new(agent, agent.acp_program, "")
 }
 
 fn has_type(frame: &Value, kind: &str) -> bool {
@@ -171,30 +114,30 @@ fn ctrl_c_in_text_cancels(desk: &Desk) {
 
 #[test]
 fn real_agent_opencode_edits_and_its_change_is_applied() {
-    edits_are_applied_when_asked_for(&Desk::new(&OPENCODE));
+    edits_are_applied_when_asked_for(&desk(&OPENCODE));
 }
 
 #[test]
 fn real_agent_goose_edits_and_its_change_is_applied() {
-    edits_are_applied_when_asked_for(&Desk::new(&GOOSE));
+    edits_are_applied_when_asked_for(&desk(&GOOSE));
 }
 
 #[test]
 fn real_agent_opencode_with_a_refused_key_fails() {
-    a_refused_key_fails_the_task(&Desk::new(&OPENCODE));
+    a_refused_key_fails_the_task(&desk(&OPENCODE));
 }
 
 #[test]
 fn real_agent_goose_with_a_refused_key_fails() {
-    a_refused_key_fails_the_task(&Desk::new(&GOOSE));
+    a_refused_key_fails_the_task(&desk(&GOOSE));
 }
 
 #[test]
 fn real_agent_opencode_obeys_ctrl_c_in_text() {
-    ctrl_c_in_text_cancels(&Desk::new(&OPENCODE));
+    ctrl_c_in_text_cancels(&desk(&OPENCODE));
 }
 
 #[test]
 fn real_agent_goose_obeys_ctrl_c_in_text() {
-    ctrl_c_in_text_cancels(&Desk::new(&GOOSE));
+    ctrl_c_in_text_cancels(&desk(&GOOSE));
 }

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod agents;
+mod permission;
 mod run;
 mod serve;
 mod session;
@@ -11,7 +13,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::secret::Secret;
 
-pub use run::{Request, Run};
+pub use agents::AgentsCommand;
+pub use permission::PermissionCommand;
+pub use run::{Leave, Request, Run};
 pub use serve::Serve;
 pub use session::{SessionCommand, SessionList};
 pub use task::{TaskAdd, TaskCommand, TaskList, TaskStop, TaskWatch};
@@ -94,8 +98,15 @@ pub enum Command {
     /// Look at checkpoints, go back to one
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
-    /// Which agents there are: installed or not, version, route
-    Agents,
+    /// Answer what agents ask leave for
+    #[command(subcommand)]
+    Permission(PermissionCommand),
+    /// Which agents there are: installed or not, version, route; which are kept warm
+    Agents {
+        /// What else to do.
+        #[command(subcommand)]
+        command: Option<AgentsCommand>,
+    },
     /// What is missing and how to install it; what earlier runs left over
     Doctor,
     /// Let this repository's own boocoder.toml set everything, as it stands now

@@ -9,7 +9,11 @@ use std::{
 
 use backends::registry::UserAgent;
 use config::{Config as Sources, Environment, File, FileFormat, Map, Value};
-use dispatch_core::{profile::TurnLimits, task::PermissionPolicy};
+use dispatch_core::{
+    permission::PermissionRule,
+    profile::TurnLimits,
+    task::{Name, PermissionPolicy},
+};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{cli::Globals, exit::Error, secret::Secret, trust};
@@ -22,6 +26,9 @@ const PREFIX: &str = "BOOCODER_";
 
 /// Where everything is kept is decided before a repository's own file is looked at, trusted or not.
 const USERS_OWN: [&str; 2] = ["data_dir", "database_url"];
+
+/// The keys that may hold a secret: a line of theirs is never shown.
+const SECRETS: [&str; 2] = ["database_url", "api_key"];
 
 /// Environment variables of ours that are no keys, or, like the data directory, belong to the command line.
 const NOT_KEYS: [&str; 8] = [
@@ -52,6 +59,8 @@ pub struct Config {
     pub thinking: Option<String>,
     /// How permission requests are answered where neither `--allow` nor `--deny` is given.
     pub permissions: Option<PermissionPolicy>,
+    /// How they are answered under the policy `auto`: the first rule that fits counts, else the user is asked.
+    pub permission_rules: Vec<PermissionRule>,
     /// Where everything is kept.
     pub data_dir: Option<PathBuf>,
     /// The PostgreSQL database that the record is kept in, where it is not SQLite's.
@@ -60,6 +69,12 @@ pub struct Config {
     pub limits: Limits,
     /// How `boocoder serve` works.
     pub serve: Serve,
+    /// Which ways to reach an agent are switched on.
+    pub routes: RouteSwitches,
+    /// The agents that are kept between turns.
+    pub pool: Pool,
+    /// Native inference.
+    pub native: Native,
     /// Agents of the user's own, and changes to the known ones.
     pub agents: BTreeMap<String, UserAgent>,
 }
@@ -76,6 +91,59 @@ pub struct Serve {
     pub grace_s: Option<u64>,
     /// How many turns of an agent run at once, by its name.
     pub agents: BTreeMap<String, usize>,
+}
+
+/// Which ways to reach an agent are switched on (SPEC 3). One that is off is skipped, and the next one that the agent
+/// can do is taken.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RouteSwitches {
+    /// opencode's server, one for each node.
+    pub opencode_server: bool,
+    /// Claude Code's control protocol, for tasks that come from a chat.
+    pub claude_sdk: bool,
+    /// An ACP process for each chat, kept between turns.
+    pub warm_acp: bool,
+    /// An ACP process for each turn.
+    pub one_shot_acp: bool,
+    /// A program for each turn that is given one prompt.
+    pub one_shot_pty: bool,
+}
+
+impl Default for RouteSwitches {
+    fn default() -> Self {
+        Self {
+            opencode_server: true,
+            claude_sdk: false,
+            warm_acp: true,
+            one_shot_acp: true,
+            one_shot_pty: true,
+        }
+    }
+}
+
+/// The agents that are kept between turns; what is absent keeps its default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pool {
+    /// Seconds without a turn after which one is let go.
+    pub idle_s: Option<u64>,
+    /// How many are kept at most.
+    pub most: Option<usize>,
+}
+
+/// Native inference: our own loop on an endpoint that speaks OpenAI's Chat Completions. Without an endpoint there is none.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Native {
+    /// Where it is, as `http://127.0.0.1:8080/v1`.
+    pub endpoint: Option<String>,
+    /// The key that it wants.
+    pub api_key: Option<Secret>,
+    /// The model to use where a task names none.
+    pub model: Option<Name>,
+    /// How many tokens the model reads, where the endpoint does not tell.
+    pub context_size: Option<u64>,
 }
 
 /// The limits of a turn; what is absent keeps its default.
@@ -175,10 +243,11 @@ fn check<T: DeserializeOwned>(path: &Path, text: &str) -> Result<(), Error> {
         // It shows the line that it is about, which may hold a password.
         let at = error.span().map_or(0, |span| span.start.min(text.len()));
         let begin = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
-        let is_secret = text.get(begin..).is_some_and(|line| line.trim_start().starts_with("database_url"));
-        let words = if is_secret {
+        let secret = text.get(begin..).map(str::trim_start);
+        let secret = secret.and_then(|line| SECRETS.into_iter().find(|key| line.starts_with(key)));
+        let words = if let Some(key) = secret {
             let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
-            format!("line {line}, database_url: {}", error.message())
+            format!("line {line}, {key}: {}", error.message())
         } else {
             error.to_string().trim_end().to_owned()
         };

@@ -11,15 +11,16 @@ use std::{fmt, future::Future, sync::Arc};
 
 use async_trait::async_trait;
 use dispatch_core::{
-    agent::{AgentCommand, AgentUpdate, End, Failure},
+    agent::{AgentOffer, AgentUpdate, End, Failure},
     change::{CheckpointKind, Snapshot},
+    conversation::Message,
     frame::{Frame, FrameBody},
-    ids::{Epoch, MessageId, TaskId},
+    ids::{ChatId, Epoch, MessageId, TaskId},
     ports::{
-        AgentSession, Agents, Appended, Backend, CancelFlag, ClaimRequest, Close, Collected, Lease,
-        NewCheckpoint, NodeInfo, Opened, Prompt, Recovered, Release, SessionInfo, SessionSpec, Settlement,
-        StopAnswer, Store, StoreError, Wakeups, Workspace, WorkspaceError, WorkspaceInfo, WorkspaceSpec,
-        WriteAnswer,
+        AgentSession, Agents, Appended, Backend, CancelFlag, ClaimRequest, Close, Collected, Lease, Lineage,
+        NewCheckpoint, NodeInfo, Opened, Orders, Prompt, Recovered, Release, SessionInfo, SessionSpec,
+        Settlement, StopAnswer, Store, StoreError, Wakeups, WarmAgent, Workspace, WorkspaceError,
+        WorkspaceInfo, WorkspaceSpec, WriteAnswer,
     },
     profile::BackendProfile,
     routing::{AgentFacts, Route, Routes},
@@ -97,7 +98,7 @@ macro_rules! halting {
 
 halting!(Store {
     async fn join(node: &NodeInfo) -> Result<Lease, StoreError>;
-    async fn renew(lease: &Lease) -> Result<Option<Vec<TaskId>>, StoreError>;
+    async fn renew(lease: &Lease) -> Result<Option<Orders>, StoreError>;
     async fn leave(lease: &Lease) -> Result<(), StoreError>;
     async fn recover() -> Result<Vec<Recovered>, StoreError>;
     async fn claim(lease: &Lease, request: &ClaimRequest) -> Result<Vec<Claim>, StoreError>;
@@ -113,6 +114,15 @@ halting!(Store {
         id: &str,
         worktree: &str,
     ) -> Result<WriteAnswer, StoreError>;
+    async fn agent_session(
+        turn: &TurnKey,
+        lineage: Lineage,
+        worktree: &str,
+    ) -> Result<Option<String>, StoreError>;
+    async fn compared_with(turn: &TurnKey) -> Result<Option<String>, StoreError>;
+    async fn history(turn: &TurnKey) -> Result<Vec<Message>, StoreError>;
+    async fn agent_offer(agent: &Name) -> Result<AgentOffer, StoreError>;
+    async fn record_warm(lease: &Lease, warm: &[WarmAgent]) -> Result<(), StoreError>;
     async fn record_prompt_sent(turn: &TurnKey) -> Result<WriteAnswer, StoreError>;
     async fn append(
         turn: &TurnKey,
@@ -146,12 +156,14 @@ halting!(Workspace {
     ) -> Result<Snapshot, WorkspaceError>;
     async fn collect(
         spec: &WorkspaceSpec,
+        against: Option<&str>,
         label: &str,
         cancel: &CancelFlag,
     ) -> Result<Collected, WorkspaceError>;
     async fn release(spec: &WorkspaceSpec, how: Release) -> Result<Option<Snapshot>, WorkspaceError>;
 } {});
 
+#[async_trait]
 impl Agents for Halting<Arc<dyn Agents>> {
     fn facts(&self, agent: &Name) -> AgentFacts {
         self.inner.facts(agent)
@@ -166,8 +178,16 @@ impl Agents for Halting<Arc<dyn Agents>> {
         Some(Arc::new(Halting { halt: self.halt.clone(), inner }))
     }
 
-    fn commands(&self, agent: &Name) -> Vec<AgentCommand> {
-        self.inner.commands(agent)
+    fn warm(&self) -> Vec<WarmAgent> {
+        self.inner.warm()
+    }
+
+    async fn close_chats(&self, chats: &[ChatId]) {
+        self.inner.close_chats(chats).await;
+    }
+
+    async fn shut_down(&self) {
+        self.inner.shut_down().await;
     }
 }
 

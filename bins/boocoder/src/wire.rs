@@ -9,12 +9,15 @@ use std::{
 };
 
 use backends::{
-    RegisteredAgents, acp::AcpSettings, launch::Launcher, process::Supervisor, registry::Registry,
+    RegisteredAgents,
+    acp::{AcpOnce, AcpSettings},
+    launch::Launcher,
+    process::Supervisor,
+    registry::Registry,
 };
 use dispatch_core::{
     ids::{NodeId, ProjectId},
     ports::{Agents, Class, NewProject, Publisher, Records, Store},
-    routing::AgentFacts,
     task::{self, Name},
 };
 use dispatch_driver::{Node, NodeConfig, Ports, TurnConfig, random_bytes};
@@ -52,6 +55,31 @@ pub struct App {
     pub launcher: Launcher,
     repository: Result<Project, String>,
     remarks: Vec<String>,
+}
+
+/// How long agents outlive a dispatcher that stands still, where another machine may take its tasks over: less than
+/// the lease of 10 s, so that they are gone before that happens. A lock file goes with its process alone.
+const FENCE: Duration = Duration::from_secs(7);
+
+/// What names native inference where an agent may be named.
+const NATIVE: &str = "native";
+
+/// Who is to do a task.
+pub enum Wanted {
+    /// This agent.
+    Agent(Name),
+    /// Native inference.
+    Native,
+}
+
+impl Wanted {
+    /// The agent's name.
+    pub const fn name(&self) -> Option<&Name> {
+        match self {
+            Self::Agent(name) => Some(name),
+            Self::Native => None,
+        }
+    }
 }
 
 /// What a node is for that takes tasks of the queue; its label begins with it.
@@ -134,6 +162,7 @@ impl App {
     async fn open_with(globals: &Globals, whose: Whose, patience: Duration) -> Result<Self, Error> {
         let users = config::load(globals, None)?;
         let Record { store, records, about } = open_record(&users, patience).await?;
+        let fence = users.database_url.is_some().then_some(FENCE);
         let data_dir = users.data_dir.clone();
         let worktrees = Worktrees::open(&data_dir.join("worktrees"), Policy::default())
             .map_err(|error| Error::start(with_advice(&error)))?;
@@ -143,7 +172,8 @@ impl App {
             Whose::User => users,
         };
         let registry = Arc::new(registry(&config, &files)?);
-        let launcher = Launcher::new(Supervisor::SelfExe);
+        let mut launcher = Launcher::new(Supervisor::SelfExe);
+        launcher.fence = fence;
         Ok(Self {
             config,
             data_dir,
@@ -198,59 +228,80 @@ impl App {
     }
 
     /// The agent that was asked for, on the command line or in the configuration.
-    pub fn wanted_agent(&self, named: Option<&str>) -> Result<Option<Name>, Error> {
-        let wanted = named.or(self.config.agent.as_deref());
-        let name = |text| Name::new(text).ok_or_else(|| Error::usage("the agent's name is empty"));
-        wanted.map(name).transpose()
+    pub fn wanted_agent(&self, named: Option<&str>) -> Result<Option<Wanted>, Error> {
+        let Some(wanted) = named.or(self.config.agent.as_deref()) else { return Ok(None) };
+        let name = Name::new(wanted).ok_or_else(|| Error::usage("the agent's name is empty"))?;
+        if name.as_str() != NATIVE {
+            return Ok(Some(Wanted::Agent(name)));
+        }
+        match self.config.native.endpoint {
+            Some(_) => Ok(Some(Wanted::Native)),
+            None => Err(Error::usage(
+                "native inference needs an endpoint: set `endpoint` below [native] in boocoder.toml, or \
+                 BOOCODER_NATIVE__ENDPOINT, as http://127.0.0.1:8080/v1",
+            )),
+        }
     }
 
     /// How to install an agent that is not on this machine.
     pub fn missing(&self, agent: &Name) -> Option<String> {
-        match self.agents().facts(agent) {
-            AgentFacts::Installed { .. } => None,
-            AgentFacts::Unknown { hint } | AgentFacts::NotInstalled { hint } => Some(hint),
-        }
+        let Some(entry) = self.registry.get(agent.as_str()) else {
+            return Some(self.registry.unknown_hint());
+        };
+        let path = self.launcher.variable("PATH").map(AsRef::as_ref);
+        Registry::installed(entry, path).is_none().then(|| entry.install.clone())
     }
 
     /// The first agent that is installed, else the demo agent; says which.
-    pub fn default_agent(&self) -> Result<Name, Error> {
+    pub fn default_agent(&self) -> Result<Wanted, Error> {
         let path = self.launcher.variable("PATH").cloned();
         let entry = self.registry.first_installed(path.as_deref()).ok_or_else(|| {
             Error::start("no agent is installed; `boocoder doctor` says how to install one")
         })?;
         complain!("boocoder: no agent named; using {} ({})", entry.name, entry.title);
-        Ok(entry.name.clone())
+        Ok(Wanted::Agent(entry.name.clone()))
     }
 
     /// The agent to run here and now.
-    pub fn choose_agent(&self, named: Option<&str>) -> Result<Name, Error> {
-        let Some(name) = self.wanted_agent(named)? else { return self.default_agent() };
-        match self.missing(&name) {
-            None => Ok(name),
-            Some(hint) => Err(Error::usage(format!("agent {name} is not installed: {hint}"))),
+    pub fn choose_agent(&self, named: Option<&str>) -> Result<Wanted, Error> {
+        let Some(wanted) = self.wanted_agent(named)? else { return self.default_agent() };
+        let missing = wanted.name().and_then(|name| Some((name, self.missing(name)?)));
+        match missing {
+            None => Ok(wanted),
+            Some((name, hint)) => Err(Error::usage(format!("agent {name} is not installed: {hint}"))),
         }
     }
 
     /// The agents, as dispatch reaches them.
-    pub fn agents(&self) -> RegisteredAgents {
+    pub fn agents(&self) -> Result<RegisteredAgents, Error> {
+        let mut agents = RegisteredAgents::new(Arc::clone(&self.registry), &self.launcher);
+        let routes = &self.config.routes;
+        if routes.one_shot_acp {
+            agents = agents.with(Arc::new(AcpOnce::new(Arc::clone(&self.registry), self.acp_settings())));
+        }
+        Ok(agents)
+    }
+
+    fn acp_settings(&self) -> AcpSettings {
+        let limits = &self.config.limits;
         let mut settings = AcpSettings::new(self.launcher.clone());
-        if let Some(seconds) = self.config.limits.stop_grace_s {
+        if let Some(seconds) = limits.stop_grace_s {
             settings.grace = Duration::from_secs(seconds);
         }
-        if let Some(seconds) = self.config.limits.start_s {
+        if let Some(seconds) = limits.start_s {
             // Each call has the whole time; the turn's own limit, a little longer, holds for all of them.
             let limits = &mut settings.connection.time_limits;
             (limits.initialize, limits.new_session) =
                 (Duration::from_secs(seconds), Duration::from_secs(seconds));
         }
-        RegisteredAgents::new(Arc::clone(&self.registry), settings)
+        settings
     }
 
     /// Joins the record as a node, settles what dead ones left, and begins to tidy up after them.
     pub async fn node(&self, publisher: Arc<dyn Publisher>, role: &str) -> Result<(Node, Tidying), Error> {
         let id = NodeId::from_random(random_bytes());
         let data = tidy::data_tag(&self.data_dir)?;
-        let agents: Arc<dyn Agents> = Arc::new(self.agents());
+        let agents: Arc<dyn Agents> = Arc::new(self.agents()?);
         let ports = Ports {
             store: Arc::clone(&self.store),
             workspace: Arc::new(DispatchWorkspace::new(self.worktrees.clone())),
@@ -259,8 +310,13 @@ impl App {
         };
         #[cfg(debug_assertions)]
         let ports = crate::halt::ports(ports);
-        let turns =
-            TurnConfig { limits: self.config.limits.turn(), run_tag: data.clone(), may_fall_back: false };
+        let turns = TurnConfig {
+            limits: self.config.limits.turn(),
+            rules: self.config.permission_rules.clone().into(),
+            run_tag: data.clone(),
+            // Who sits in front of a run hears at once that an agent is missing.
+            may_fall_back: role == SERVES,
+        };
         let node = Node::join(ports, NodeConfig { id, label: label(role), turns }).await?;
         node.recover().await?;
         Ok((node, self.tidy(data)))

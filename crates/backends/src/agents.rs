@@ -1,50 +1,55 @@
-//! The dispatcher's `Agents` port, over the registry.
+//! The dispatcher's `Agents` port, over the registry and the backends that are built.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use dispatch_core::agent::AgentCommand;
-use dispatch_core::ports::{Agents, Backend};
+use async_trait::async_trait;
+use dispatch_core::ids::ChatId;
+use dispatch_core::ports::{Agents, Backend, WarmAgent};
 use dispatch_core::routing::{AgentFacts, Route, Routes};
 use dispatch_core::task::Name;
 
-use crate::acp::{AcpOnce, AcpSettings};
+use crate::launch::Launcher;
+use crate::pool::Keeper;
 use crate::registry::Registry;
 
-/// The agents of a [`Registry`], and the routes that are built: one-shot ACP.
+/// The agents of a [`Registry`], and the routes that were added.
 pub struct RegisteredAgents {
     registry: Arc<Registry>,
     path: Option<OsString>,
-    acp_once: Arc<AcpOnce>,
-    commands: Arc<KnownCommands>,
-}
-
-/// The slash commands that agents have announced, by the agents' names. The last announcement counts.
-#[derive(Default)]
-pub(crate) struct KnownCommands(Mutex<HashMap<Name, Vec<AgentCommand>>>);
-
-impl KnownCommands {
-    /// Remembers an announcement; an empty one is none.
-    pub(crate) fn learn(&self, agent: &Name, commands: &[AgentCommand]) {
-        if !commands.is_empty() {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(agent.clone(), commands.to_vec());
-        }
-    }
-
-    fn of(&self, agent: &Name) -> Vec<AgentCommand> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(agent).cloned().unwrap_or_default()
-    }
+    backends: Vec<Arc<dyn Backend>>,
+    keepers: Vec<Arc<dyn Keeper>>,
 }
 
 impl RegisteredAgents {
-    /// Reaches the registry's agents with these settings.
+    /// The registry's agents, as this launcher finds their programs, and no route yet.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, settings: AcpSettings) -> Self {
-        let commands = Arc::new(KnownCommands::default());
-        let path = settings.launcher.variable("PATH").cloned();
-        let acp_once = Arc::new(AcpOnce::new(Arc::clone(&registry), settings, Arc::clone(&commands)));
-        Self { registry, path, acp_once, commands }
+    pub fn new(registry: Arc<Registry>, launcher: &Launcher) -> Self {
+        let path = launcher.variable("PATH").cloned();
+        Self { registry, path, backends: Vec::new(), keepers: Vec::new() }
+    }
+
+    /// With the route of this backend; it takes the place of one that was added before.
+    #[must_use]
+    pub fn with(mut self, backend: Arc<dyn Backend>) -> Self {
+        let route = backend.profile().route;
+        self.backends.retain(|known| known.profile().route != route);
+        self.backends.push(backend);
+        self
+    }
+
+    /// With the route of a backend that keeps agents between turns.
+    #[must_use]
+    pub fn with_warm<B: Backend + Keeper + 'static>(mut self, backend: Arc<B>) -> Self {
+        self.keepers.push(Arc::clone(&backend) as Arc<dyn Keeper>);
+        self.with(backend)
+    }
+
+    /// With what keeps agents for routes that were added, or will be.
+    #[must_use]
+    pub fn with_keeper(mut self, keeper: Arc<dyn Keeper>) -> Self {
+        self.keepers.push(keeper);
+        self
     }
 
     /// What is known of the agents.
@@ -54,29 +59,39 @@ impl RegisteredAgents {
     }
 }
 
+#[async_trait]
 impl Agents for RegisteredAgents {
     fn facts(&self, agent: &Name) -> AgentFacts {
         match self.registry.get(agent.as_str()) {
             None => AgentFacts::Unknown { hint: self.registry.unknown_hint() },
             Some(entry) => match Registry::installed(entry, self.path.as_deref()) {
                 None => AgentFacts::NotInstalled { hint: entry.install.clone() },
-                Some(_) => AgentFacts::Installed { by: entry.routes },
+                Some(_) => AgentFacts::Installed { by: entry.ways.routes() },
             },
         }
     }
 
     fn available(&self) -> Routes {
-        Routes::of(&[Route::OneShotAcp])
+        Routes::of(&self.backends.iter().map(|backend| backend.profile().route).collect::<Vec<_>>())
     }
 
     fn backend(&self, route: Route) -> Option<Arc<dyn Backend>> {
-        match route {
-            Route::OneShotAcp => Some(Arc::clone(&self.acp_once) as Arc<dyn Backend>),
-            _ => None,
+        self.backends.iter().find(|backend| backend.profile().route == route).cloned()
+    }
+
+    fn warm(&self) -> Vec<WarmAgent> {
+        self.keepers.iter().flat_map(|keeper| keeper.warm()).collect()
+    }
+
+    async fn close_chats(&self, chats: &[ChatId]) {
+        for keeper in &self.keepers {
+            keeper.close_chats(chats).await;
         }
     }
 
-    fn commands(&self, agent: &Name) -> Vec<AgentCommand> {
-        self.commands.of(agent)
+    async fn shut_down(&self) {
+        for keeper in &self.keepers {
+            keeper.shut_down().await;
+        }
     }
 }

@@ -4,9 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dispatch_core::agent::Failure;
+use dispatch_core::task::TerminalReason;
+
 use crate::process::env::{Environment, ForbiddenVariable, agent_environment};
-use crate::process::{Child, Command, Limits, RunTag, SpawnError, Supervisor};
-use crate::registry::AgentEntry;
+use crate::process::{Child, Command, Limits, RunTag, SpawnError, Supervisor, TerminalSize};
+use crate::registry::{AgentEntry, Registry};
 
 /// How programs are started: the same for agents, their terminals and a look at their version.
 #[derive(Debug, Clone)]
@@ -49,12 +52,42 @@ impl Launcher {
         agent_environment(parent, &passed, own.chain(extra))
     }
 
+    /// An agent's command: its program's own path, which is looked up here and nowhere else, with these arguments.
+    ///
+    /// # Errors
+    /// A [`Failure`] with how to install it, when it is not on this machine.
+    pub fn command(&self, entry: &AgentEntry, args: &[OsString]) -> Result<Vec<OsString>, Failure> {
+        let path = self.variable("PATH").map(OsString::as_os_str);
+        let program = Registry::installed(entry, path).ok_or_else(|| {
+            let AgentEntry { name, program, install, .. } = entry;
+            let program = program.display();
+            let text = format!("agent {name} is not installed: program {program} was not found; {install}");
+            Failure::new(TerminalReason::AgentNotInstalled, text)
+        })?;
+        Ok(std::iter::once(program.into()).chain(args.iter().cloned()).collect())
+    }
+
     /// Starts a program.
     ///
     /// # Errors
     /// See [`SpawnError`]; nothing is left running then.
     pub async fn spawn(
         &self,
+        command: &[OsString],
+        cwd: PathBuf,
+        env: Environment,
+        tag: RunTag,
+    ) -> Result<Child, SpawnError> {
+        self.spawn_on(None, command, cwd, env, tag).await
+    }
+
+    /// Starts a program, on a terminal of its own where a size is given.
+    ///
+    /// # Errors
+    /// See [`SpawnError`]; nothing is left running then.
+    pub async fn spawn_on(
+        &self,
+        terminal: Option<TerminalSize>,
         command: &[OsString],
         cwd: PathBuf,
         env: Environment,
@@ -68,6 +101,7 @@ impl Launcher {
             cwd,
             env,
             tag,
+            terminal,
             limits: Limits::default(),
             fence: self.fence,
         };

@@ -20,10 +20,14 @@ pub enum AgentUpdate {
     Usage(Usage),
     /// The slash commands that the agent now offers, whole.
     Commands(Vec<AgentCommand>),
+    /// What may be chosen with the agent now, and what is chosen, whole.
+    Settings(AgentSettings),
     /// The agent asks for leave to do something.
     Permission(PermissionRequest),
     /// Something that the user should know about this turn.
     Notice(Notice),
+    /// The agent's own id of the conversation, where it tells it only now, or another than it told before.
+    Conversation(String),
 }
 
 /// How a tool call stands. Agents may leave one open for good: the turn closes it as [`Self::Cancelled`].
@@ -248,6 +252,68 @@ pub struct AgentCommand {
     pub hint: Option<String>,
 }
 
+/// What may be chosen with an agent (SPEC T8).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSettings {
+    /// Its models.
+    #[serde(default, skip_serializing_if = "Setting::is_empty")]
+    pub model: Setting,
+    /// Its modes.
+    #[serde(default, skip_serializing_if = "Setting::is_empty")]
+    pub mode: Setting,
+    /// Its thinking options.
+    #[serde(default, skip_serializing_if = "Setting::is_empty")]
+    pub thinking: Setting,
+}
+
+impl AgentSettings {
+    /// Whether nothing may be chosen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One thing that may be chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// The id of what is chosen, where the agent told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<String>,
+    /// What there is, in the agent's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
+}
+
+impl Setting {
+    /// Whether nothing is known of it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.current.is_none() && self.choices.is_empty()
+    }
+}
+
+/// One of the things that may be chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// What a task names it by.
+    pub id: String,
+    /// What a person reads.
+    pub name: String,
+    /// What it is; empty where the agent says nothing of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+/// What an agent was last known to offer, whoever asked it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentOffer {
+    /// Its slash commands.
+    pub commands: Vec<AgentCommand>,
+    /// What may be chosen with it.
+    pub settings: AgentSettings,
+}
+
 /// The agent's request for leave to do something.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PermissionRequest {
@@ -257,6 +323,10 @@ pub struct PermissionRequest {
     pub tool_call: ToolCall,
     /// The answers that the agent accepts, in its order.
     pub options: Vec<PermissionOption>,
+    /// The files that it is about, relative to the worktree's top folder, where all that the agent named lie
+    /// inside; none where it named none, or one outside. The driver works this out: a backend leaves it empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
 }
 
 /// One answer that an agent accepts.
@@ -294,8 +364,23 @@ pub enum Answer {
     Allow,
     /// No.
     Deny,
+    /// No, as nobody answered in time.
+    Lapsed,
     /// The turn is being stopped; nobody decided.
     Cancelled,
+}
+
+impl Answer {
+    /// Why the answer is no, for an agent that can be told.
+    #[must_use]
+    pub const fn why_not(self) -> Option<&'static str> {
+        match self {
+            Self::Allow => None,
+            Self::Deny => Some("the user refused this"),
+            Self::Lapsed => Some("nobody answered in time, so this is refused"),
+            Self::Cancelled => Some("the turn is being stopped"),
+        }
+    }
 }
 
 impl PermissionRequest {
@@ -306,7 +391,9 @@ impl PermissionRequest {
         let of_kind = |kind| self.options.iter().find(|option| option.kind == kind).map(|o| o.id.as_str());
         match answer {
             Answer::Allow => of_kind(OptionKind::AllowOnce),
-            Answer::Deny => of_kind(OptionKind::RejectOnce).or_else(|| of_kind(OptionKind::RejectAlways)),
+            Answer::Deny | Answer::Lapsed => {
+                of_kind(OptionKind::RejectOnce).or_else(|| of_kind(OptionKind::RejectAlways))
+            }
             Answer::Cancelled => None,
         }
     }
@@ -347,6 +434,10 @@ pub enum NoticeCode {
     AgentOddity,
     /// A permission was answered by policy.
     PermissionByPolicy,
+    /// Old parts of the conversation were shortened or left out to fit the model's context.
+    ContextShortened,
+    /// A request that the model's service had no time for is made again.
+    RequestRepeated,
 }
 
 /// How an agent's attempt ended, as the agent or its process tells it.
@@ -432,6 +523,7 @@ mod tests {
             id: "1".into(),
             tool_call: ToolCall::default(),
             options: kinds.iter().map(option).collect(),
+            paths: vec![],
         }
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    agent::{AgentCommand, Answer, NoticeCode, PermissionRequest, PlanEntry, ToolCall, Usage},
+    agent::{AgentCommand, AgentSettings, Answer, NoticeCode, PermissionRequest, PlanEntry, ToolCall, Usage},
     conversation::{MessageState, Role},
     ids::{ChangeId, ChatId, MessageId, Seq, SessionId, TaskId, Timestamp},
     task::{Name, TaskState, TerminalReason, words},
@@ -121,6 +121,11 @@ pub enum FrameBody {
         /// The commands.
         commands: Vec<AgentCommand>,
     },
+    /// What may be chosen with the agent, whole.
+    AgentSettings {
+        /// Models, modes and thinking options.
+        settings: AgentSettings,
+    },
     /// What the agent is doing.
     AgentStatus {
         /// The agent; `native` for native inference.
@@ -134,6 +139,9 @@ pub enum FrameBody {
     PermissionRequest {
         /// What it asks.
         request: PermissionRequest,
+        /// How many seconds it waits for a user's answer; absent where it was answered at once by policy.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        waits_s: Option<u64>,
     },
     /// A request was answered.
     PermissionResolved {
@@ -206,6 +214,7 @@ impl FrameBody {
             Self::Plan { .. } => "plan",
             Self::Usage { .. } => "usage",
             Self::AgentCommands { .. } => "agent_commands",
+            Self::AgentSettings { .. } => "agent_settings",
             Self::AgentStatus { .. } => "agent_status",
             Self::PermissionRequest { .. } => "permission_request",
             Self::PermissionResolved { .. } => "permission_resolved",
@@ -224,7 +233,7 @@ impl FrameBody {
             + match self {
                 Self::Delta { content, .. } | Self::ReasoningDelta { content } => content.len(),
                 Self::ToolCall { tool_call } => tool_weight(tool_call),
-                Self::PermissionRequest { request } => {
+                Self::PermissionRequest { request, .. } => {
                     let options = request.options.iter().map(|o| o.id.len() + o.name.len() + FRAME);
                     request.id.len() + tool_weight(&request.tool_call) + options.sum::<usize>()
                 }
@@ -234,6 +243,10 @@ impl FrameBody {
                 Self::AgentCommands { commands } => {
                     let hint = |c: &AgentCommand| c.hint.as_ref().map_or(0, String::len);
                     commands.iter().map(|c| c.name.len() + c.description.len() + hint(c) + FRAME).sum()
+                }
+                Self::AgentSettings { settings: AgentSettings { model, mode, thinking } } => {
+                    let choices = [model, mode, thinking].into_iter().flat_map(|setting| &setting.choices);
+                    choices.map(|c| c.id.len() + c.name.len() + c.description.len() + FRAME).sum()
                 }
                 Self::Notice { text, .. } => text.len(),
                 _ => 0,

@@ -10,6 +10,7 @@ pub mod change;
 pub mod conversation;
 pub mod frame;
 pub mod ids;
+pub mod permission;
 pub mod ports;
 pub mod profile;
 pub mod routing;

@@ -13,6 +13,8 @@ pub struct BackendProfile {
     pub route: Route,
     /// Whether the agent outlives its turn.
     pub life: Life,
+    /// How a turn finds the conversation that it goes on with.
+    pub conversation: Conversation,
     /// The stop ladder: what is tried in turn, and how long each rung is given.
     pub stop: &'static [(Stop, Duration)],
 }
@@ -24,6 +26,17 @@ pub enum Life {
     PerTurn,
     /// Kept between turns.
     Warm,
+}
+
+/// How a turn finds the conversation that it goes on with (SPEC W2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conversation {
+    /// Each task has one of its own; a resumed task goes on with that of its earlier attempt.
+    OfTask,
+    /// The agent keeps one for each chat, by its own id.
+    OfChat,
+    /// The agent keeps none: it is told the chat's history each time.
+    Told,
 }
 
 /// One rung of a stop ladder.

@@ -139,6 +139,8 @@ words! {
         Allow = "allow",
         /// Refuse each request.
         Deny = "deny",
+        /// Decide by the configured rules; ask where none fits.
+        Auto = "auto",
     }
 }
 
@@ -297,9 +299,8 @@ pub struct Claim {
     pub epoch: Epoch,
     /// The project's path, as stored.
     pub project_path: Option<PathBuf>,
-    /// The agent's own id of the conversation that this attempt goes on with: the one that an earlier
-    /// attempt of the same task recorded for the same agent, once a user asked for the task to be resumed.
-    pub resume: Option<String>,
+    /// Whether a user asked for the task to be resumed: this attempt goes on with an earlier one's conversation.
+    pub resumed: bool,
 }
 
 /// What every write of a turn is made under.

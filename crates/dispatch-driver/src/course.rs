@@ -7,7 +7,7 @@ use dispatch_core::{
     ports::{Backend, Release, StoreError, WorkspaceOwner, WorkspaceSpec},
     profile::BackendProfile,
     routing::{self, Route, RoutingFacts, WorktreeUse},
-    task::{Claim, TerminalReason},
+    task::{Claim, Name, TerminalReason},
 };
 
 use crate::{
@@ -77,9 +77,20 @@ impl Course {
         };
         let worktree = worktree_of(claim, route)?;
         let profile = backend.profile();
-        let commands =
-            task.options.agent.as_ref().map(|name| ports.agents.commands(name)).unwrap_or_default();
+        let commands = known_commands(ports, task.options.agent.as_ref()).await;
         Ok(Self { route, backend, profile, commands, worktree, notices })
+    }
+}
+
+/// The slash commands that the agent was last known to offer (SPEC T7). A turn goes on without them.
+async fn known_commands(ports: &Ports, agent: Option<&Name>) -> Vec<AgentCommand> {
+    let Some(agent) = agent else { return Vec::new() };
+    match ports.store.agent_offer(agent).await {
+        Ok(offer) => offer.commands,
+        Err(error) => {
+            tracing::warn!(%agent, %error, "what the agent offers could not be read");
+            Vec::new()
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dispatch_core::ports::{Lease, Store, StoreError, Wakeups};
+use dispatch_core::{
+    ids::ChatId,
+    ports::{Agents, Lease, Orders, PermissionAnswer, Store, StoreError, Wakeups, WarmAgent},
+};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep_until, timeout_at},
@@ -41,7 +44,7 @@ impl Pace {
 pub(crate) struct News {
     /// There may be something to claim. One permit, so that a burst is one piece of news.
     pub(crate) woken: Notify,
-    /// There may be an accepted Stop.
+    /// There may be an accepted Stop, an answer, or a closed chat.
     look: Notify,
     lost: watch::Sender<bool>,
 }
@@ -60,6 +63,7 @@ impl News {
 /// What keeps a node's lease.
 pub(crate) struct Keeper {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) agents: Arc<dyn Agents>,
     pub(crate) lease: Lease,
     pub(crate) running: Arc<Running>,
     pub(crate) news: Arc<News>,
@@ -68,6 +72,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Renews the lease, which was given to a call made at `sent`, until it is lost.
     pub(crate) async fn keep(self, sent: Instant) {
+        let mut told = Vec::new();
         let pace = Pace::of(&self.lease);
         let mut until = pace.relied_on_until(sent);
         let mut next = sent + pace.every;
@@ -84,8 +89,12 @@ impl Keeper {
             }
             let limit = until.map_or(sent + pace.every, |until| until.min(sent + pace.every));
             match self.renew(limit).await {
-                Ok(true) => (until, next) = (pace.relied_on_until(sent), sent + pace.every),
-                Ok(false) => {
+                Ok(Some(orders)) => {
+                    (until, next) = (pace.relied_on_until(sent), sent + pace.every);
+                    self.obey(orders);
+                    self.tell_what_is_warm(&mut told, sent + pace.every).await;
+                }
+                Ok(None) => {
                     tracing::error!(node = %self.lease.node, "the lease is lost; its turns end");
                     return self.lose();
                 }
@@ -97,17 +106,41 @@ impl Keeper {
         }
     }
 
-    /// Renews the lease and tells turns of Stops; `false` when the lease is lost.
-    async fn renew(&self, limit: Instant) -> Result<bool, StoreError> {
+    /// Renews the lease; `None` when it is lost.
+    async fn renew(&self, limit: Instant) -> Result<Option<Orders>, StoreError> {
         const DOING: &str = "renew the lease";
         let renewed = timeout_at(limit, contained(self.store.renew(&self.lease))).await;
         let renewed =
             renewed.map_err(|late| StoreError::Unavailable { doing: DOING, source: late.into() })?;
-        let stopped =
-            renewed.map_err(|panicked| StoreError::Failed { doing: DOING, source: panicked.into() })??;
-        let Some(stopped) = stopped else { return Ok(false) };
-        stopped.into_iter().for_each(|task| self.running.tell(task, Signal::StopAccepted));
-        Ok(true)
+        renewed.map_err(|panicked| StoreError::Failed { doing: DOING, source: panicked.into() })?
+    }
+
+    fn obey(&self, orders: Orders) {
+        let Orders { stops, answers, closed } = orders;
+        stops.into_iter().for_each(|task| self.running.tell(task, Signal::StopAccepted));
+        for PermissionAnswer { task, id, answer } in answers {
+            self.running.tell(task, Signal::Answer { id, answer });
+        }
+        if !closed.is_empty() {
+            let (agents, news) = (Arc::clone(&self.agents), Arc::clone(&self.news));
+            tokio::spawn(async move {
+                contained_close(agents, closed).await;
+                // What is kept now is recorded with the next renewal: somebody waits to hear of it.
+                news.look.notify_one();
+            });
+        }
+    }
+
+    /// Records what is kept between turns, where that has changed. It is for people to look at, so a failure is
+    /// left to the next time.
+    async fn tell_what_is_warm(&self, told: &mut Vec<WarmAgent>, limit: Instant) {
+        let warm = self.agents.warm();
+        if warm != *told
+            && let Ok(Ok(Ok(()))) =
+                timeout_at(limit, contained(self.store.record_warm(&self.lease, &warm))).await
+        {
+            *told = warm;
+        }
     }
 
     fn lose(&self) {
@@ -116,11 +149,23 @@ impl Keeper {
     }
 }
 
+/// A backend that panics does not take the lease with it.
+async fn contained_close(agents: Arc<dyn Agents>, chats: Vec<ChatId>) {
+    if contained(agents.close_chats(&chats)).await.is_err() {
+        tracing::error!("what is kept for closed chats could not be let go");
+    }
+}
+
 /// Hears the record's wake-ups: for whoever claims, and for the turns that may be stopped.
-pub(crate) async fn listen(mut wakeups: Box<dyn Wakeups>, running: Arc<Running>, news: Arc<News>) {
+pub(crate) async fn listen(
+    mut wakeups: Box<dyn Wakeups>,
+    running: Arc<Running>,
+    agents: Arc<dyn Agents>,
+    news: Arc<News>,
+) {
     while contained(wakeups.next()).await.is_ok() {
         news.woken.notify_one();
-        if !running.is_empty() {
+        if !running.is_empty() || !agents.warm().is_empty() {
             news.look.notify_one();
         }
     }

@@ -11,6 +11,7 @@ mod fan_out;
 mod inbox;
 mod lease;
 mod node;
+mod paths;
 mod random;
 mod running;
 mod session;

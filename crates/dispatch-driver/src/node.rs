@@ -67,12 +67,14 @@ impl Node {
         let (running, news) = (Arc::new(Running::default()), Arc::new(News::default()));
         let keeper = Keeper {
             store: Arc::clone(&ports.store),
+            agents: Arc::clone(&ports.agents),
             lease: lease.clone(),
             running: Arc::clone(&running),
             news: Arc::clone(&news),
         };
         // From here on, before anybody looks for the first time: nothing falls between.
-        let listening = listen(ports.store.wakeups(), Arc::clone(&running), Arc::clone(&news));
+        let listening =
+            listen(ports.store.wakeups(), Arc::clone(&running), Arc::clone(&ports.agents), Arc::clone(&news));
         let background = [tokio::spawn(keeper.keep(sent)), tokio::spawn(listening)];
         let run_tag = format!("{}/{}", config.turns.run_tag, config.id);
         let turns = TurnConfig { run_tag, ..config.turns.clone() };
@@ -240,6 +242,13 @@ impl Node {
     /// Tells all turns of this node to end without writing anything: recovery settles them.
     pub(crate) fn abandon_all(&self) {
         self.running.tell_all(&Signal::LeaseLost);
+    }
+
+    /// Ends the agents that are kept between turns, once no turn runs any more.
+    pub async fn release_agents(&self) {
+        if contained(self.ports.agents.shut_down()).await.is_err() {
+            tracing::error!("what is kept between turns could not be ended");
+        }
     }
 
     /// Leaves the record. Turns that the node still holds are any recovery's from then on.

@@ -1,13 +1,18 @@
 //! The task that owns a turn's agent session: one owner, one command at a time, news in order.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use dispatch_core::{
-    agent::{AgentUpdate, End, EndedHow},
+    agent::{AgentUpdate, End, EndedHow, Failure},
     ports::{AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionSpec},
     turn::Event,
 };
 use tokio::sync::mpsc;
+
+use crate::paths;
 
 /// How many batches may wait for the turn. A full channel stops reading the agent.
 const BATCHES: usize = 8;
@@ -23,6 +28,8 @@ enum Command {
 pub(crate) enum News {
     /// The hand that reaches the agent from now on.
     Control(Arc<dyn AgentControl>),
+    /// The agent's own id of the conversation, which it told only now.
+    Conversation(String),
     /// Something for the machine.
     Event(Event),
 }
@@ -35,7 +42,10 @@ pub(crate) struct Session {
 
 impl Session {
     /// Starts the agent; `SessionReady` or `SessionFailed` follows in the news.
-    pub(crate) fn open(backend: Arc<dyn Backend>, spec: SessionSpec) -> Self {
+    pub(crate) fn open(
+        backend: Arc<dyn Backend>,
+        spec: impl Future<Output = Result<SessionSpec, Failure>> + Send + 'static,
+    ) -> Self {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (outbox, news) = mpsc::channel(BATCHES);
         tokio::spawn(Owner { inbox, outbox }.run(backend, spec));
@@ -62,12 +72,22 @@ struct Owner {
 }
 
 impl Owner {
-    async fn run(mut self, backend: Arc<dyn Backend>, spec: SessionSpec) {
+    async fn run(
+        mut self,
+        backend: Arc<dyn Backend>,
+        spec: impl Future<Output = Result<SessionSpec, Failure>> + Send,
+    ) {
+        let mut worktree = PathBuf::new();
+        let opening = async {
+            let spec = spec.await?;
+            worktree.clone_from(&spec.cwd);
+            backend.open(spec).await
+        };
         let opened = tokio::select! {
             biased;
             // What was begun is undone by giving up on it.
             _ = closed(&mut self.inbox) => return self.tell(Event::SessionClosed).await,
-            opened = backend.open(spec) => opened,
+            opened = opening => opened,
         };
         let Opened { mut session, control } = match opened {
             Ok(opened) => opened,
@@ -78,16 +98,16 @@ impl Owner {
             }
         };
         let _ = self.outbox.send(News::Control(control)).await;
-        let how = self.drive(&mut *session).await;
+        let how = self.drive(&mut *session, &worktree).await;
         session.close(how).await;
         self.tell(Event::SessionClosed).await;
     }
 
     /// Drives the session until it is to be closed; returns how.
-    async fn drive(&mut self, session: &mut dyn AgentSession) -> Close {
+    async fn drive(&mut self, session: &mut dyn AgentSession, worktree: &Path) -> Close {
         let started = tokio::select! {
             biased;
-            how = closed(&mut self.inbox) => return kill_at_least(how),
+            how = closed(&mut self.inbox) => return how,
             started = session.start() => started,
         };
         match started {
@@ -105,7 +125,7 @@ impl Owner {
         tokio::select! {
             biased;
             how = closed(&mut self.inbox) => return how,
-            end = converse(session, prompt, &self.outbox) => {
+            end = converse(session, prompt, worktree, &self.outbox) => {
                 let _ = self.outbox.send(News::Event(Event::Ended(end))).await;
             }
         }
@@ -133,12 +153,12 @@ async fn closed(inbox: &mut mpsc::UnboundedReceiver<Command>) -> Close {
     }
 }
 
-/// A session that was given up while it started has nothing worth keeping.
-const fn kill_at_least(_: Close) -> Close {
-    Close::Kill
-}
-
-async fn converse(session: &mut dyn AgentSession, prompt: Prompt, outbox: &mpsc::Sender<News>) -> End {
+async fn converse(
+    session: &mut dyn AgentSession,
+    prompt: Prompt,
+    worktree: &Path,
+    outbox: &mpsc::Sender<News>,
+) -> End {
     if let Err(failure) = session.prompt(prompt).await {
         return End::new(EndedHow::Crashed(failure));
     }
@@ -146,7 +166,22 @@ async fn converse(session: &mut dyn AgentSession, prompt: Prompt, outbox: &mpsc:
         let mut batch: Vec<AgentUpdate> = Vec::new();
         let end = session.next(&mut batch).await;
         let is_idle = batch.is_empty();
-        if !is_idle {
+        let mut conversation = None;
+        batch.retain_mut(|update| match update {
+            AgentUpdate::Permission(request) => {
+                request.paths = paths::inside(worktree, &request.tool_call).unwrap_or_default();
+                true
+            }
+            AgentUpdate::Conversation(id) => {
+                conversation = Some(std::mem::take(id));
+                false
+            }
+            _ => true,
+        });
+        if let Some(id) = conversation {
+            let _ = outbox.send(News::Conversation(id)).await;
+        }
+        if !batch.is_empty() {
             let _ = outbox.send(News::Event(Event::Updates(batch))).await;
         }
         if let Some(end) = end {

@@ -7,7 +7,7 @@ use dispatch_core::{
     ids::MessageId,
     ports::{
         CancelFlag, Collected, NewCheckpoint, Release, Store, Workspace, WorkspaceError, WorkspaceInfo,
-        WorkspaceSpec,
+        WorkspaceOwner, WorkspaceSpec,
     },
     task::TurnKey,
 };
@@ -72,7 +72,15 @@ impl WorkspaceCalls {
     ) -> Result<Collected, String> {
         let ready = self.ready.lock().await;
         let label = self.label();
-        let collected = contained(self.workspace.collect(&self.spec, &label, cancel)).await;
+        let against = match self.spec.owner {
+            WorkspaceOwner::Task(_) => None,
+            WorkspaceOwner::Session(_) => {
+                let found = persistently(|| self.store.compared_with(&self.turn)).await;
+                found.map_err(|error| error.to_string())?
+            }
+        };
+        let collected = self.workspace.collect(&self.spec, against.as_deref(), &label, cancel);
+        let collected = contained(collected).await;
         let collected = collected.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let snapshot = collected.after.clone();
         let worktree = worktree_id(ready.as_ref());

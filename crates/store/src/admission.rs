@@ -1,11 +1,13 @@
 //! What is let in: which tasks may be made and where, and which may go on.
 
 use dispatch_core::{
+    agent::Answer,
     ids::NodeId,
+    ports::SessionView,
     task::{NewTask, TaskState, TerminalReason},
 };
 
-use crate::fault::Fault;
+use crate::{fault::Fault, rows::answer_column};
 
 /// Refuses a task that asks for nothing.
 pub(crate) fn check_input(new: &NewTask) -> Result<(), Fault> {
@@ -79,6 +81,30 @@ pub(crate) fn resumption(
         [true, true] => Ok(Resumption::Due),
         [false, _] => Err(Fault::Refused("its session is closed: make a new task".into())),
         [true, false] => Err(Fault::Refused("its chat is closed: make a new task".into())),
+    }
+}
+
+/// Refuses to open a session again whose turn is still being stopped, as its worktree is about to go (SPEC R4).
+pub(crate) fn check_reopening(session: &SessionView) -> Result<(), Fault> {
+    match session.running {
+        Some(task) if !session.open => {
+            Err(Fault::Refused(format!("task {task} of the session is still being stopped: try again then")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How the column says what a user answers a permission request. Only a turn lets one lapse, or cancels it.
+pub(crate) fn user_answer(answer: Answer) -> Result<&'static str, Fault> {
+    answer_column(answer).ok_or_else(|| Fault::Refused("a permission request is allowed or denied".into()))
+}
+
+/// What became of a user's answer: `stands` is the one that counts, of an open request.
+pub(crate) fn check_answer(id: &str, given: &str, stands: Option<&str>) -> Result<(), Fault> {
+    match stands {
+        Some(stands) if stands == given => Ok(()),
+        Some(stands) => Err(Fault::Refused(format!("the permission request was answered already: {stands}"))),
+        None => Err(Fault::NotFound { what: "open permission request", id: id.to_owned() }),
     }
 }
 

@@ -13,6 +13,8 @@ mod fault;
 mod fresh;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod node_lock;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod noted;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

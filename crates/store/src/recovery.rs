@@ -90,7 +90,7 @@ fn cancel_permissions(frames: &[FrameBody]) -> Vec<FrameBody> {
     let mut open = Vec::new();
     for frame in frames {
         match frame {
-            FrameBody::PermissionRequest { request } => open.push(request.id.clone()),
+            FrameBody::PermissionRequest { request, .. } => open.push(request.id.clone()),
             FrameBody::PermissionResolved { id, .. } => open.retain(|waiting| waiting != id),
             _ => {}
         }

@@ -3,12 +3,12 @@
 use std::{os::unix::ffi::OsStringExt, path::PathBuf, str::FromStr};
 
 use dispatch_core::{
-    agent::Cost,
-    change::{Change, Checkpoint},
+    agent::{AgentOffer, Answer, Cost},
+    change::{Change, ChangeDraft, Checkpoint},
     conversation::{Cut, Message, Part, Role},
     frame::{About, Frame},
     ids::{Epoch, Seq, Timestamp},
-    ports::{NodeView, SessionView},
+    ports::{NodeView, OpenPermission, PermissionAnswer, SessionView, WarmAgent, WarmView},
     profile::TurnLimits,
     task::{Name, Project, Task, TaskState},
 };
@@ -289,6 +289,12 @@ impl ChangeRow {
     }
 }
 
+/// The tree that a change made, from its stored text; what cannot be read is reported and counts for nothing.
+pub(crate) fn result_tree(change: i64, draft: &str) -> Option<String> {
+    let draft = At { table: "change", row: change }.json::<ChangeDraft>("draft", draft);
+    or_left_out(draft).map(|draft| draft.result_tree)
+}
+
 /// A checkpoint with the ids that it is about.
 pub(crate) struct CheckpointRow {
     pub num: i64,
@@ -369,6 +375,101 @@ impl NodeRow {
             running: self.running.unsigned_abs(),
             joined_at: Timestamp(self.joined_at),
         })
+    }
+}
+
+/// A permission request that waits for a user, with what it is about.
+pub(crate) struct PermissionRow {
+    pub num: i64,
+    pub task: String,
+    pub session: String,
+    /// Empty for native inference.
+    pub agent: String,
+    pub request: String,
+    pub asked_at: i64,
+    pub lapses_at: i64,
+    pub answer: Option<String>,
+}
+
+impl PermissionRow {
+    pub fn read(self) -> Result<OpenPermission, BadRow> {
+        let at = At { table: "permission", row: self.num };
+        Ok(OpenPermission {
+            task: at.word("task", &self.task)?,
+            session: at.word("session", &self.session)?,
+            agent: Name::new(&self.agent),
+            request: at.json("request", &self.request)?,
+            asked_at: Timestamp(self.asked_at),
+            lapses_at: Timestamp(self.lapses_at),
+            answer: self.answer.map(|answer| user_answer(at, &answer)).transpose()?,
+        })
+    }
+}
+
+/// A user's answer that its turn has not heard yet.
+pub(crate) struct AnswerRow {
+    pub num: i64,
+    pub task: String,
+    pub id: String,
+    pub answer: String,
+}
+
+impl AnswerRow {
+    pub fn read(self) -> Result<PermissionAnswer, BadRow> {
+        let at = At { table: "permission", row: self.num };
+        Ok(PermissionAnswer {
+            task: at.word("task", &self.task)?,
+            id: self.id,
+            answer: user_answer(at, &self.answer)?,
+        })
+    }
+}
+
+/// How the column says what a user answered; `None` for what only a turn can answer.
+pub(crate) fn answer_column(answer: Answer) -> Option<&'static str> {
+    match answer {
+        Answer::Allow => Some("allow"),
+        Answer::Deny => Some("deny"),
+        Answer::Lapsed | Answer::Cancelled => None,
+    }
+}
+
+fn user_answer(at: At, text: &str) -> Result<Answer, BadRow> {
+    let known = [Answer::Allow, Answer::Deny];
+    let found = known.into_iter().find(|answer| answer_column(*answer) == Some(text));
+    found.ok_or_else(|| at.bad("answer", format!("`{text}` is no answer of a user")))
+}
+
+/// What an agent was last known to offer.
+pub(crate) struct OfferRow {
+    pub commands: String,
+    pub settings: String,
+}
+
+impl OfferRow {
+    /// What can be read of it.
+    pub fn read(self) -> AgentOffer {
+        let at = At { table: "agent_offer", row: 0 };
+        AgentOffer {
+            commands: or_left_out(at.json("commands", &self.commands)).unwrap_or_default(),
+            settings: or_left_out(at.json("settings", &self.settings)).unwrap_or_default(),
+        }
+    }
+}
+
+/// An agent that a node keeps.
+pub(crate) struct WarmRow {
+    pub num: i64,
+    pub node: String,
+    pub label: String,
+    pub agent: String,
+}
+
+impl WarmRow {
+    pub fn read(self) -> Result<WarmView, BadRow> {
+        let at = At { table: "warm", row: self.num };
+        let agent: WarmAgent = at.json("agent", &self.agent)?;
+        Ok(WarmView { node: at.word("node", &self.node)?, label: self.label, agent })
     }
 }
 

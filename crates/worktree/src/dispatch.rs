@@ -10,7 +10,7 @@ use dispatch_core::{
 };
 
 use crate::{
-    Base, ChangeKind, ChangeSet, Checkpoint, CheckpointKind, Error, FileChange, OwnerId, Worktree, Worktrees,
+    Base, ChangeKind, ChangeSet, Checkpoint, CheckpointKind, Error, FileChange, OwnerId, TreeId, Worktree, Worktrees,
 };
 
 /// A state directory as the dispatcher's workspace.
@@ -84,10 +84,16 @@ impl Workspace for DispatchWorkspace {
     async fn collect(
         &self,
         spec: &WorkspaceSpec,
+        against: Option<&str>,
         label: &str,
         cancel: &CancelFlag,
     ) -> Result<Collected, WorkspaceError> {
         let label = label.to_owned();
+        let against = against.map(str::parse::<TreeId>).transpose();
+        let against = against.map_err(|source| WorkspaceError::Failed {
+            doing: "could not compare the worktree with what was applied",
+            source: source.into(),
+        })?;
         self.call(
             "could not compare the worktree with its base",
             spec,
@@ -96,7 +102,7 @@ impl Workspace for DispatchWorkspace {
                 let worktree = open(worktrees, spec)?;
                 let taken = worktree.checkpoint(CheckpointKind::After, &label, cancel.as_atomic())?;
                 let after = snapshot(&taken);
-                let base = worktree.base_tree();
+                let base = against.unwrap_or_else(|| worktree.base_tree());
                 if taken.tree == base {
                     return Ok(Collected { after, draft: None });
                 }

@@ -10,9 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use dispatch_core::{
-    agent::{AgentCommand, AgentUpdate, Answer, End, EndedHow, Failure},
-    ports::{AgentControl, AgentSession, Agents, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec},
-    profile::{BackendProfile, Life, Stop},
+    agent::{AgentUpdate, Answer, End, EndedHow, Failure},
+    ids::ChatId,
+    ports::{
+        AgentControl, AgentSession, Agents, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec, WarmAgent,
+    },
+    profile::{BackendProfile, Conversation, Life, Stop},
     routing::{AgentFacts, Route, Routes},
     task::{Name, TerminalReason},
 };
@@ -35,7 +38,13 @@ pub static STUBBORN: BackendProfile = profile(&[
 ]);
 
 const fn profile(stop: &'static [(Stop, Duration)]) -> BackendProfile {
-    BackendProfile { name: "scripted", route: Route::OneShotAcp, life: Life::PerTurn, stop }
+    BackendProfile {
+        name: "scripted",
+        route: Route::OneShotAcp,
+        life: Life::PerTurn,
+        conversation: Conversation::OfTask,
+        stop,
+    }
 }
 
 /// What the agent does next.
@@ -156,6 +165,7 @@ fn failure(_: Fault, planted: Planted) -> Failure {
     Failure::new(TerminalReason::CouldNotStart, planted.to_string())
 }
 
+#[async_trait]
 impl Agents for ScriptedAgent {
     fn facts(&self, _: &Name) -> AgentFacts {
         self.shared.faults.at_once("facts");
@@ -171,9 +181,17 @@ impl Agents for ScriptedAgent {
         Some(Arc::new(ScriptedBackend(Arc::clone(&self.shared))))
     }
 
-    fn commands(&self, _: &Name) -> Vec<AgentCommand> {
-        self.shared.faults.at_once("commands");
+    fn warm(&self) -> Vec<WarmAgent> {
+        self.shared.faults.at_once("warm");
         vec![]
+    }
+
+    async fn close_chats(&self, _: &[ChatId]) {
+        self.shared.faults.at_once("close_chats");
+    }
+
+    async fn shut_down(&self) {
+        self.shared.faults.at_once("shut_down");
     }
 }
 

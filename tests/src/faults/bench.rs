@@ -116,7 +116,7 @@ impl Bench {
 
     /// What turns are configured with.
     pub fn config(&self) -> TurnConfig {
-        TurnConfig { limits: self.limits, run_tag: "test".into(), may_fall_back: false }
+        TurnConfig { limits: self.limits, ..TurnConfig::new("test") }
     }
 
     /// A task with this input, in a session of its own.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dispatch_core::{
+    agent::AgentOffer,
+    conversation::Message,
     frame::{Frame, FrameBody},
     ids::{Epoch, MessageId, TaskId},
     ports::{
-        Appended, ClaimRequest, Lease, NewCheckpoint, NodeInfo, Recovered, Settlement, StopAnswer, Store,
-        StoreError, Wakeups, WriteAnswer,
+        Appended, ClaimRequest, Lease, Lineage, NewCheckpoint, NodeInfo, Orders, Recovered, Settlement,
+        StopAnswer, Store, StoreError, Wakeups, WarmAgent, WriteAnswer,
     },
     routing::Route,
     task::{Claim, Name, TurnKey},
@@ -39,7 +41,7 @@ impl Store for FaultyStore {
         Ok(Lease { ttl: self.faults.ttl().or(lease.ttl), ..lease })
     }
 
-    async fn renew(&self, lease: &Lease) -> Result<Option<Vec<TaskId>>, StoreError> {
+    async fn renew(&self, lease: &Lease) -> Result<Option<Orders>, StoreError> {
         let renewed = self.faults.around("renew", self.inner.renew(lease), error).await?;
         Ok(renewed.filter(|_| !self.faults.has_lapsed(lease.node)))
     }
@@ -90,6 +92,32 @@ impl Store for FaultyStore {
     ) -> Result<WriteAnswer, StoreError> {
         let effect = self.inner.record_agent_session(turn, id, worktree);
         self.faults.around("record_agent_session", effect, error).await
+    }
+
+    async fn agent_session(
+        &self,
+        turn: &TurnKey,
+        lineage: Lineage,
+        worktree: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let found = self.inner.agent_session(turn, lineage, worktree);
+        self.faults.around("agent_session", found, error).await
+    }
+
+    async fn compared_with(&self, turn: &TurnKey) -> Result<Option<String>, StoreError> {
+        self.faults.around("compared_with", self.inner.compared_with(turn), error).await
+    }
+
+    async fn history(&self, turn: &TurnKey) -> Result<Vec<Message>, StoreError> {
+        self.faults.around("history", self.inner.history(turn), error).await
+    }
+
+    async fn agent_offer(&self, agent: &Name) -> Result<AgentOffer, StoreError> {
+        self.faults.around("agent_offer", self.inner.agent_offer(agent), error).await
+    }
+
+    async fn record_warm(&self, lease: &Lease, warm: &[WarmAgent]) -> Result<(), StoreError> {
+        self.faults.around("record_warm", self.inner.record_warm(lease, warm), error).await
     }
 
     async fn record_prompt_sent(&self, turn: &TurnKey) -> Result<WriteAnswer, StoreError> {

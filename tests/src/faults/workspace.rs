@@ -45,10 +45,11 @@ impl Workspace for FaultyWorkspace {
     async fn collect(
         &self,
         spec: &WorkspaceSpec,
+        against: Option<&str>,
         label: &str,
         cancel: &CancelFlag,
     ) -> Result<Collected, WorkspaceError> {
-        self.faults.around("collect", self.inner.collect(spec, label, cancel), error).await
+        self.faults.around("collect", self.inner.collect(spec, against, label, cancel), error).await
     }
 
     async fn release(&self, spec: &WorkspaceSpec, how: Release) -> Result<Option<Snapshot>, WorkspaceError> {

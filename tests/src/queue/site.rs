@@ -81,7 +81,10 @@ impl Site {
         Self::with(machine, Some(database))
     }
 
-    fn with(machine: Machine, database: Option<Database>) -> Self {
+    fn with(mut machine: Machine, database: Option<Database>) -> Self {
+        // What is asked of the queue does not depend on the route; with an agent and a worktree for each turn, all
+        // that a turn leaves behind can be seen.
+        machine.set("BOOCODER_ROUTES__WARM_ACP", "false");
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
         let data = machine.data_dir();

@@ -180,6 +180,7 @@ impl Agent {
             id,
             tool_call: ToolCall::default(),
             options: vec![option(OptionKind::AllowOnce, "yes"), option(OptionKind::RejectOnce, "no")],
+            paths: vec![],
         }
     }
 }

@@ -8,7 +8,7 @@ use dispatch_core::{
     conversation::Transcript,
     frame::{AgentStatus, FrameBody},
     ports::{Close, Collected, Release, WorkspaceOwner},
-    profile::{BackendProfile, Life, Stop},
+    profile::{BackendProfile, Conversation, Life, Stop},
     routing::Route,
     task::TurnKey,
     turn::{Effect, Effects, Event, Outcome, Phase, Timer, Why},
@@ -21,7 +21,7 @@ const FULL: &[(Stop, Duration)] = &[(Stop::Ask, SECOND), (Stop::Terminate, SECON
 const HARD: &[(Stop, Duration)] = &[(Stop::Terminate, SECOND), (Stop::Kill, SECOND)];
 
 const fn profile(route: Route, life: Life, stop: &'static [(Stop, Duration)]) -> BackendProfile {
-    BackendProfile { name: "model", route, life, stop }
+    BackendProfile { name: "model", route, life, conversation: Conversation::OfTask, stop }
 }
 
 /// One profile a route, in the order of the routes.

@@ -1,6 +1,6 @@
 //! What happens in a turn: its effects, its calls, its agent.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use dispatch_core::{
     agent::{AgentCommand, Answer, EndedHow, Notice, NoticeCode},
@@ -74,12 +74,14 @@ impl World {
                 profile,
                 limits,
                 permissions,
+                rules: Arc::default(),
                 worktree: owner.map(|owner| match owner {
                     WorkspaceOwner::Task(_) => Release::Remove,
                     WorkspaceOwner::Session(_) => Release::Keep,
                 }),
                 commands: vec![],
                 notices: vec![],
+                resumed: false,
             },
             self.planted.machine,
         );

@@ -13,7 +13,8 @@ pub struct Request {
     /// Read the prompt from a file, or from stdin with `-`
     #[arg(short, long, value_name = "FILE", conflicts_with = "prompt")]
     pub file: Option<PathBuf>,
-    /// The agent [default: the configured one, else the first one installed, else the demo agent]
+    /// The agent, or `native` for the configured endpoint [default: the configured one, else the first one installed,
+    /// else the demo agent]
     #[arg(short, long, value_name = "NAME")]
     pub agent: Option<String>,
     /// The model
@@ -25,12 +26,27 @@ pub struct Request {
     /// The agent's thinking option
     #[arg(long, value_name = "OPTION")]
     pub thinking: Option<String>,
+    /// How the agent's requests for leave are answered.
+    #[command(flatten)]
+    pub leave: Leave,
+}
+
+/// How the agent's requests for leave are answered; at most one of these.
+#[derive(Debug, Clone, Copy, Args)]
+#[group(multiple = false)]
+pub struct Leave {
     /// Allow what the agent asks leave for, each time once
-    #[arg(long, conflicts_with = "deny")]
+    #[arg(long)]
     pub allow: bool,
     /// Refuse what the agent asks leave for
     #[arg(long)]
     pub deny: bool,
+    /// Let what the agent asks leave for wait for an answer: here, or by `boocoder permission`
+    #[arg(long)]
+    pub ask: bool,
+    /// Answer what the agent asks leave for by the configured `permission_rules`, and ask where none fits
+    #[arg(long)]
+    pub auto: bool,
 }
 
 /// Run one task here and now, watch it, and decide about its change
@@ -51,7 +67,7 @@ pub struct Run {
 const HELP: &str = "\
 The agent works in a git worktree of its own, made from HEAD; your checkout is not touched unless you
 apply the change. Ctrl-C stops the agent; twice ends at once. Without a terminal nothing is asked:
-permissions are refused unless --allow is given, and the change is kept for `boocoder change apply`.
+permissions are refused unless --allow, --auto or --ask is given, and the change is kept for `boocoder change apply`.
 
 Exit codes:
   0    completed (and applied, if asked)

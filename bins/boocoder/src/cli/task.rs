@@ -64,12 +64,13 @@ pub struct TaskAdd {
 
 const ADD_HELP: &str = "\
 Tasks of one session run one after the other, in the order in which they were added; those of different sessions side
-by side. Nobody is asked while a task runs: what its agent asks leave for is refused unless --allow is given or
-configured.
+by side. What its agent asks leave for is refused, unless --allow, --auto or --ask is given or configured; `boocoder
+permission` answers what is asked.
 
 Examples:
   boocoder task add --agent goose \"fix the failing test\"
   boocoder task watch $(boocoder task add --file prompt.md)
+  boocoder task add --ask \"clean up the build scripts\"; boocoder permission list
   boocoder task add --session 1f2e --allow \"now add a test for it\"";
 
 /// Tasks, newest first

@@ -4,6 +4,7 @@ mod agents;
 mod change;
 mod checkpoint;
 mod doctor;
+mod permission;
 mod project;
 mod request;
 mod run;
@@ -27,7 +28,8 @@ pub async fn dispatch(Cli { globals, command }: Cli) -> Result<Code, Error> {
         Command::Task(command) => task::run(&globals, command).await,
         Command::Change(command) => change::run(&globals, command).await,
         Command::Checkpoint(command) => checkpoint::run(&globals, command).await,
-        Command::Agents => agents::run(&globals).await,
+        Command::Permission(command) => permission::run(&globals, command).await,
+        Command::Agents { command } => agents::run(&globals, command).await,
         Command::Doctor => doctor::run(&globals).await,
         Command::Trust => trust::run(&globals).await,
         Command::DemoAgent { .. } => Err(Error::usage("the demo agent runs without the dispatcher")),

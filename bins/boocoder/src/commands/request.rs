@@ -8,7 +8,12 @@ use std::{
 
 use dispatch_core::task::{Name, PermissionPolicy, TurnOptions};
 
-use crate::{cli::Request, config::Config, exit::Error};
+use crate::{
+    cli::{Leave, Request},
+    config::Config,
+    exit::Error,
+    wire::Wanted,
+};
 
 /// The largest prompt that is taken, in bytes: far more than any model reads.
 const LIMIT: u64 = 16 * 1024 * 1024;
@@ -34,26 +39,31 @@ impl Request {
     }
 
     /// What was chosen for the turn, here or in the configuration.
-    pub fn options(&self, agent: Name, config: &Config) -> TurnOptions {
+    pub fn options(&self, agent: &Wanted, config: &Config) -> TurnOptions {
         let or = |given: &Option<String>, configured: &Option<String>| {
             given.as_ref().or(configured.as_ref()).and_then(|text| Name::new(text))
         };
         TurnOptions {
-            agent: Some(agent),
+            agent: agent.name().cloned(),
             model: or(&self.model, &config.model),
             mode: or(&self.mode, &config.mode),
             thinking: or(&self.thinking, &config.thinking),
         }
     }
 
-    /// How permission requests are answered, by somebody or by nobody.
-    pub fn permissions(&self, can_ask: bool, config: &Config) -> PermissionPolicy {
-        match config.permissions {
-            _ if self.allow => PermissionPolicy::Allow,
-            _ if self.deny => PermissionPolicy::Deny,
-            Some(PermissionPolicy::Ask) | None if can_ask => PermissionPolicy::Ask,
-            Some(PermissionPolicy::Ask) | None => PermissionPolicy::Deny,
-            Some(configured) => configured,
+    /// How permission requests are answered: as was said here, else as is configured, else by `otherwise`.
+    pub fn permissions(&self, otherwise: PermissionPolicy, config: &Config) -> PermissionPolicy {
+        let Leave { allow, deny, ask, auto } = self.leave;
+        let said = [
+            (allow, PermissionPolicy::Allow),
+            (deny, PermissionPolicy::Deny),
+            (ask, PermissionPolicy::Ask),
+            (auto, PermissionPolicy::Auto),
+        ];
+        match said.into_iter().find(|(is_said, _)| *is_said) {
+            Some((_, policy)) => policy,
+            // Where it is asked is not configured: whoever cannot ask does otherwise.
+            None => config.permissions.filter(|policy| *policy != PermissionPolicy::Ask).unwrap_or(otherwise),
         }
     }
 }

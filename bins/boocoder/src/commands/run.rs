@@ -35,7 +35,7 @@ pub async fn run(globals: &Globals, args: Run) -> Result<Code, Error> {
     let app = App::open(globals).await?;
     let repository = app.require_repository()?;
     app.remark();
-    let options = request.options(app.choose_agent(request.agent.as_deref())?, &app.config);
+    let options = request.options(&app.choose_agent(request.agent.as_deref())?, &app.config);
     let can_ask = !args.json && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let mut signals = Signals::take()?;
 
@@ -44,7 +44,8 @@ pub async fn run(globals: &Globals, args: Run) -> Result<Code, Error> {
     let project = app.ensure_project(&repository, None).await?;
     let new = NewTask {
         options,
-        permissions: request.permissions(can_ask, &app.config),
+        permissions: request
+            .permissions(if can_ask { PermissionPolicy::Ask } else { PermissionPolicy::Deny }, &app.config),
         attended_by: Some(node.id()),
         ..NewTask::new(TaskId::from_random(random_bytes()), project.id, input)
     };
@@ -53,7 +54,8 @@ pub async fn run(globals: &Globals, args: Run) -> Result<Code, Error> {
     let showing = Showing::begin(frames, View::new(args.json));
     let mut keyboard = Keyboard::default();
     let node = Arc::new(node);
-    let attended = attend(&node, &app, &task, showing, &mut signals, &mut keyboard).await;
+    let attended = attend(&node, &app, &task, can_ask, showing, &mut signals, &mut keyboard).await;
+    node.release_agents().await;
     // What this cannot do, the next start does.
     if let Err(error) = node.leave().await {
         tracing::warn!(%error, "the record could not be left in order");
@@ -83,6 +85,7 @@ async fn attend(
     node: &Arc<Node>,
     app: &App,
     task: &Task,
+    can_ask: bool,
     mut showing: Showing,
     signals: &mut Signals,
     keyboard: &mut Keyboard,
@@ -95,7 +98,7 @@ async fn attend(
             biased;
             ask = signals.next() => stop(node, task.id, ask, &mut attended.ended_by).await,
             ran = &mut turn => break ran,
-            body = showing.question(), if task.permissions == PermissionPolicy::Ask => questions.note(body),
+            body = showing.question(), if can_ask => questions.note(body),
             answer = questions.answered(keyboard) => node.answer(task.id, answer.id, answer.answer),
         }
     };

@@ -1,6 +1,6 @@
 //! `boocoder session`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dispatch_core::ports::{SessionFilter, SessionView, WorkspaceOwner};
 use serde_json::json;
@@ -77,6 +77,7 @@ async fn close(app: &App, prefix: &str) -> Result<(), Error> {
         wait_for_end(app, task).await?;
         wait_for_release(app, &closed, WorkspaceOwner::Task(task)).await?;
     }
+    wait_for_agents(app, &closed).await?;
     tidy::remove_session_worktree(&app.worktrees, &*app.records, &closed).await?;
     let failed = app.tidy(tidy::data_tag(&app.data_dir)?).end().await;
     say!("{} closed", short(session.id));
@@ -86,6 +87,24 @@ async fn close(app: &App, prefix: &str) -> Result<(), Error> {
             "{failed} worktrees could not be removed, see above; the next start tries again"
         ))),
     }
+}
+
+/// The dispatchers let go of the agents that they keep for the session, which may still write. One that does not
+/// is dead, or stopped: what its agents write after the final checkpoint is lost.
+async fn wait_for_agents(app: &App, session: &SessionView) -> Result<(), Error> {
+    let kept = async || -> Result<bool, Error> {
+        let warm = app.records.warm().await?;
+        Ok(warm.iter().any(|warm| warm.agent.chat.is_some_and(|chat| session.chats.contains(&chat))))
+    };
+    let begun = Instant::now();
+    while kept().await? {
+        if begun.elapsed() > RELEASE {
+            complain!("boocoder: an agent that is kept for session {} was not let go", short(session.id));
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// The dispatcher of the turn removes its worktree once the task has ended. What it leaves to others, the

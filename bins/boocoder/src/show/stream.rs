@@ -49,7 +49,7 @@ impl<W: Write> Stream<W> {
                     self.note(&format!("[{mark}] {}", safe_line(&entry.content)));
                 }
             }
-            FrameBody::PermissionRequest { request } => {
+            FrameBody::PermissionRequest { request, .. } => {
                 self.note(&format!(
                     "? {} asks for leave: {}",
                     request.tool_call.kind,

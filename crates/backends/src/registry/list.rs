@@ -7,21 +7,32 @@ use std::path::{Path, PathBuf};
 use dispatch_core::task::Name;
 use serde::Deserialize;
 
-use super::entry::{AgentEntry, Quirks, Transport};
+use super::entry::{AgentEntry, Cli, Output, Quirks, Transport, Ways};
 use super::find::find_program;
 use super::shipped;
+use super::user_quirks::UserQuirks;
 use crate::process::env::is_forbidden;
 
 /// `[agents.NAME]` of the configuration. With the name of a shipped agent it changes that one, whose quirks stay.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserAgent {
-    /// The program and its arguments; needed unless the agent is a shipped one.
+    /// The program and its arguments, for the way of `transport`, which is then the only one that the agent has;
+    /// needed unless the agent is a shipped one.
     #[serde(default)]
     pub command: Vec<String>,
-    /// How it is talked to.
+    /// How the command is talked to.
     #[serde(default)]
     pub transport: Transport,
+    /// What the command prints, where it is given one prompt for one process.
+    #[serde(default)]
+    pub output: Output,
+    /// Whether it then insists on a terminal.
+    #[serde(default)]
+    pub terminal: bool,
+    /// Where a shipped agent's program is, for all its ways.
+    #[serde(default)]
+    pub program: Option<String>,
     /// Variables that are set for it.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -31,6 +42,9 @@ pub struct UserAgent {
     /// What is put before a model's name that has no `/`; empty for nothing.
     #[serde(default)]
     pub model_prefix: Option<String>,
+    /// How it differs from what its protocol says; of a shipped agent, what is not named here stays.
+    #[serde(default)]
+    pub quirks: UserQuirks,
 }
 
 /// What is wrong with an agent of the configuration.
@@ -49,6 +63,16 @@ pub enum RegistryError {
         agent: Name,
         /// The program.
         program: String,
+    },
+    /// A quirk that cannot be meant.
+    #[error("[agents.{agent}.quirks] {quirk}: {why}")]
+    Quirk {
+        /// The agent.
+        agent: Name,
+        /// The quirk.
+        quirk: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// A variable that is never passed to an agent, or no variable's name.
     #[error("[agents.{agent}] names the variable {variable:?}, which no agent is given")]
@@ -111,7 +135,7 @@ impl Registry {
     #[must_use]
     pub fn installed(entry: &AgentEntry, path: Option<&OsStr>) -> Option<PathBuf> {
         let own = entry.env.get("PATH").map(OsStr::new);
-        find_program(entry.program(), own.or(path))
+        find_program(&entry.program, own.or(path))
     }
 
     /// What to say of a name that no entry has.
@@ -137,15 +161,26 @@ impl Registry {
                 entry
             }
         };
-        if !user.command.is_empty() {
-            entry.command = user.command.into_iter().map(Into::into).collect();
+        if let Some(program) = user.program {
+            entry.program = program.into();
         }
-        entry.transport = user.transport;
+        if let Some((program, args)) = user.command.split_first() {
+            entry.program = program.into();
+            let args = args.iter().map(Into::into).collect();
+            entry.ways = match user.transport {
+                Transport::Acp => Ways { acp: Some(args), ..Ways::default() },
+                Transport::Cli => {
+                    let cli = Cli { args, output: user.output, terminal: user.terminal };
+                    Ways { cli: Some(cli), ..Ways::default() }
+                }
+            };
+        }
         entry.env.extend(user.env);
         entry.pass.extend(user.pass);
         if let Some(prefix) = user.model_prefix {
             entry.quirks.model_prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
         }
+        user.quirks.change(&mut entry.quirks);
         Ok(())
     }
 }
@@ -156,21 +191,24 @@ fn own_entry(name: Name) -> AgentEntry {
         title: name.as_str().to_owned(),
         install: String::new(),
         name,
-        command: Vec::new(),
-        transport: Transport::Acp,
+        program: OsString::new(),
+        ways: Ways::default(),
         env: BTreeMap::new(),
         pass: Vec::new(),
         version_args: Vec::new(),
-        routes: shipped::ROUTES,
         quirks: Quirks::default(),
     }
 }
 
 fn check(agent: &Name, user: &UserAgent) -> Result<(), RegistryError> {
-    if let Some(program) = user.command.first()
-        && !(Path::new(program).is_absolute() || (!program.is_empty() && !program.contains('/')))
-    {
+    if let Some(program) = user.command.iter().take(1).chain(&user.program).find(|program| {
+        let program = program.as_str();
+        !(Path::new(program).is_absolute() || (!program.is_empty() && !program.contains('/')))
+    }) {
         return Err(RegistryError::RelativeProgram { agent: agent.clone(), program: program.clone() });
+    }
+    if let Some((quirk, why)) = user.quirks.trouble() {
+        return Err(RegistryError::Quirk { agent: agent.clone(), quirk, why });
     }
     let is_bad = |name: &str| {
         let plain = name.trim_end_matches('*');
@@ -202,7 +240,9 @@ mod tests {
         mine.pass = vec!["MY_*".to_owned()];
         let registry = Registry::new([(name("goose"), mine), (name("own"), user(&["own"]))]).unwrap();
         let goose = registry.get("goose").unwrap();
-        assert_eq!(goose.command, ["/opt/goose", "acp", "--fast"]);
+        assert_eq!(goose.program, "/opt/goose");
+        let ways = Ways { acp: Some(vec!["acp".into(), "--fast".into()]), ..Ways::default() };
+        assert_eq!(goose.ways, ways, "the command is the only way that it says");
         assert_eq!(goose.env["GOOSE_MODE"], "auto");
         assert!(goose.env.contains_key("GOOSE_TELEMETRY_ENABLED") && goose.quirks.ignores_eof);
         for (variable, passes) in [
@@ -224,9 +264,12 @@ mod tests {
         let names: Vec<&str> = registry.entries().map(|entry| entry.name.as_str()).collect();
         let expected = [
             "opencode",
+            "claude",
             "goose",
             "qwen",
             "gemini",
+            "codex",
+            "vibe",
             "claude-agent-acp",
             "codex-acp",
             "vibe-acp",
@@ -242,7 +285,7 @@ mod tests {
     fn the_users_own_demo_stays() {
         let registry =
             Registry::new([(name("demo"), user(&["mine"]))]).unwrap().with_demo(vec!["/bin/sh".into()]);
-        assert_eq!(registry.get("demo").unwrap().program(), "mine");
+        assert_eq!(registry.get("demo").unwrap().program, "mine");
     }
 
     #[test]

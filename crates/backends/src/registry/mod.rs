@@ -6,9 +6,11 @@ mod entry;
 mod find;
 mod list;
 mod shipped;
+mod user_quirks;
 mod version;
 
-pub use entry::{AgentEntry, Quirks, Transport};
+pub use entry::{AgentEntry, Cli, Output, Quirks, Transport, Ways};
 pub use find::find_program;
 pub use list::{Registry, RegistryError, UserAgent};
+pub use user_quirks::{MissingFileAnswer, UserQuirks};
 pub use version::VersionError;

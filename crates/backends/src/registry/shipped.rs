@@ -4,25 +4,35 @@
 //! `acp-proto` for commands and quirks.
 
 use acp_proto::host::MissingFile;
-use dispatch_core::routing::{Route, Routes};
 use dispatch_core::task::Name;
 
-use super::entry::{AgentEntry, Quirks, Transport};
+use super::entry::{AgentEntry, Cli, Output, Quirks, Ways};
 
 /// An entry with what most have in common.
-fn acp(name: &str, title: &str, command: &[&str], install: &str) -> AgentEntry {
+fn agent(name: &str, title: &str, program: &str, ways: Ways, install: &str) -> AgentEntry {
     AgentEntry {
         name: Name::new(name).expect("because the shipped names are not empty"),
         title: title.to_owned(),
-        command: command.iter().map(Into::into).collect(),
-        transport: Transport::Acp,
+        program: program.into(),
+        ways,
         env: [].into(),
         pass: Vec::new(),
         install: install.to_owned(),
         version_args: vec!["--version".into()],
-        routes: ROUTES,
         quirks: Quirks::default(),
     }
+}
+
+fn args(args: &[&str]) -> Vec<std::ffi::OsString> {
+    args.iter().map(Into::into).collect()
+}
+
+fn acp(arguments: &[&str]) -> Ways {
+    Ways { acp: Some(args(arguments)), ..Ways::default() }
+}
+
+fn cli(arguments: &[&str], output: Output) -> Option<Cli> {
+    Some(Cli { args: args(arguments), output, terminal: false })
 }
 
 fn env<const N: usize>(pairs: [(&str, &str); N]) -> std::collections::BTreeMap<String, String> {
@@ -33,12 +43,10 @@ fn pass(patterns: &[&str]) -> Vec<String> {
     patterns.iter().map(|&pattern| pattern.to_owned()).collect()
 }
 
-/// How all of them can be reached by what is built.
-pub(super) const ROUTES: Routes = Routes::of(&[Route::OneShotAcp]);
-
-/// The shipped entries, in the order in which "the first one installed" is looked for.
+/// The shipped entries, in the order in which "the first one installed" is looked for. Those that are another
+/// program's way to speak ACP come after it.
 pub(super) fn entries() -> Vec<AgentEntry> {
-    vec![opencode(), goose(), qwen(), gemini(), claude(), codex(), vibe()]
+    vec![opencode(), claude(), goose(), qwen(), gemini(), codex(), vibe(), claude_acp(), codex_acp(), vibe_acp()]
 }
 
 fn opencode() -> AgentEntry {
@@ -61,7 +69,18 @@ fn opencode() -> AgentEntry {
             model_prefix: Some("llama-swap/".to_owned()),
             ..Quirks::default()
         },
-        ..acp("opencode", "opencode", &["opencode", "acp"], "npm install -g opencode-ai")
+        ..agent(
+            "opencode",
+            "opencode",
+            "opencode",
+            Ways {
+                opencode_server: Some(args(&["serve", "--hostname", "127.0.0.1", "--port", "0"])),
+                // Its prompt comes on standard input: as an argument it would be wrapped in quotes.
+                cli: cli(&["run", "--format", "json", "--thinking"], Output::Opencode),
+                ..acp(&["acp"])
+            },
+            "npm install -g opencode-ai",
+        )
     }
 }
 
@@ -80,11 +99,19 @@ fn goose() -> AgentEntry {
             "DATABRICKS_*",
             "OLLAMA_HOST",
         ]),
-        quirks: Quirks { error_text: Some("Ran into this error"), ignores_eof: true, ..Quirks::default() },
-        ..acp(
+        quirks: Quirks {
+            error_text: Some("Ran into this error".to_owned()),
+            ignores_eof: true,
+            ..Quirks::default()
+        },
+        ..agent(
             "goose",
             "goose",
-            &["goose", "acp"],
+            "goose",
+            Ways {
+                cli: cli(&["run", "-q", "--output-format", "stream-json", "-i", "-"], Output::Goose),
+                ..acp(&["acp"])
+            },
             "see https://block.github.io/goose/docs/getting-started/installation",
         )
     }
@@ -95,11 +122,16 @@ fn qwen() -> AgentEntry {
         // Without it, qwen runs as three processes that outlive each other.
         env: env([("QWEN_CODE_NO_RELAUNCH", "true")]),
         pass: pass(&["QWEN_*", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL", "DASHSCOPE_API_KEY"]),
-        ..acp(
+        quirks: Quirks { start_mode: Some("default".to_owned()), ..Quirks::default() },
+        ..agent(
             "qwen",
             "Qwen Code",
-            // Its own default mode lets a model decide what is asked for.
-            &["qwen", "--acp", "--approval-mode", "default"],
+            "qwen",
+            Ways {
+                cli: cli(&["--output-format", "stream-json", "--include-partial-messages"], Output::Qwen),
+                // Its own default mode lets a model decide what is asked for.
+                ..acp(&["--acp", "--approval-mode", "default"])
+            },
             "npm install -g @qwen-code/qwen-code",
         )
     }
@@ -111,43 +143,120 @@ fn gemini() -> AgentEntry {
         env: env([("GEMINI_CLI_NO_RELAUNCH", "true"), ("GEMINI_CLI_TRUST_WORKSPACE", "true")]),
         pass: pass(&["GEMINI_*", "GOOGLE_*"]),
         quirks: Quirks { missing_file: MissingFile::Empty, ..Quirks::default() },
-        ..acp("gemini", "Gemini CLI", &["gemini", "--acp"], "npm install -g @google/gemini-cli")
+        ..agent(
+            "gemini",
+            "Gemini CLI",
+            "gemini",
+            Ways {
+                cli: cli(&["--output-format", "stream-json", "--skip-trust"], Output::Gemini),
+                ..acp(&["--acp"])
+            },
+            "npm install -g @google/gemini-cli",
+        )
     }
 }
 
+const CLAUDE_VARIABLES: &[&str] =
+    &["ANTHROPIC_*", "CLAUDE_*", "IS_SANDBOX", "DISABLE_TELEMETRY", "DISABLE_AUTOUPDATER", "DISABLE_ERROR_REPORTING"];
+
 fn claude() -> AgentEntry {
+    let print = ["-p", "--output-format", "stream-json", "--verbose"];
     AgentEntry {
-        pass: pass(&["ANTHROPIC_*", "CLAUDE_*", "IS_SANDBOX", "DISABLE_TELEMETRY", "DISABLE_AUTOUPDATER"]),
-        ..acp(
-            "claude-agent-acp",
+        pass: pass(CLAUDE_VARIABLES),
+        ..agent(
+            "claude",
             "Claude Code",
-            &["claude-agent-acp"],
+            "claude",
+            Ways {
+                claude_control: Some(args(
+                    &[
+                        &print[..],
+                        &["--include-partial-messages", "--input-format", "stream-json"],
+                        &["--permission-prompt-tool", "stdio"],
+                    ]
+                    .concat(),
+                )),
+                cli: cli(&[&print[..], &["--include-partial-messages"]].concat(), Output::Claude),
+                ..Ways::default()
+            },
+            "npm install -g @anthropic-ai/claude-code",
+        )
+    }
+}
+
+fn claude_acp() -> AgentEntry {
+    AgentEntry {
+        pass: pass(CLAUDE_VARIABLES),
+        ..agent(
+            "claude-agent-acp",
+            "Claude Code (ACP)",
+            "claude-agent-acp",
+            acp(&[]),
             "npm install -g @zed-industries/claude-agent-acp",
         )
     }
 }
 
+const CODEX_VARIABLES: &[&str] = &["CODEX_*", "OPENAI_API_KEY", "OPENAI_BASE_URL"];
+
 fn codex() -> AgentEntry {
     AgentEntry {
-        pass: pass(&["CODEX_*", "OPENAI_API_KEY", "OPENAI_BASE_URL"]),
-        quirks: Quirks { ignores_eof: true, ..Quirks::default() },
-        ..acp("codex-acp", "Codex", &["codex-acp"], "npm install -g @zed-industries/codex-acp")
+        pass: pass(CODEX_VARIABLES),
+        ..agent(
+            "codex",
+            "Codex",
+            "codex",
+            Ways { cli: cli(&["exec", "--json"], Output::Codex), ..Ways::default() },
+            "npm install -g @openai/codex",
+        )
     }
 }
 
+fn codex_acp() -> AgentEntry {
+    AgentEntry {
+        pass: pass(CODEX_VARIABLES),
+        quirks: Quirks { ignores_eof: true, cancel_leaves_commands: true, ..Quirks::default() },
+        ..agent("codex-acp", "Codex (ACP)", "codex-acp", acp(&[]), "npm install -g @zed-industries/codex-acp")
+    }
+}
+
+const VIBE_VARIABLES: &[&str] = &["MISTRAL_*", "VIBE_*"];
+
 fn vibe() -> AgentEntry {
     AgentEntry {
-        pass: pass(&["MISTRAL_*", "VIBE_*"]),
-        ..acp("vibe-acp", "Mistral Vibe", &["vibe-acp"], "uv tool install mistral-vibe")
+        pass: pass(VIBE_VARIABLES),
+        ..agent(
+            "vibe",
+            "Mistral Vibe",
+            "vibe",
+            Ways { cli: cli(&["--output", "streaming"], Output::Vibe), ..Ways::default() },
+            "uv tool install mistral-vibe",
+        )
+    }
+}
+
+fn vibe_acp() -> AgentEntry {
+    AgentEntry {
+        pass: pass(VIBE_VARIABLES),
+        // Its own default edits without asking.
+        quirks: Quirks {
+            start_mode: Some("ask".to_owned()),
+            usage_adds_up: true,
+            ..Quirks::default()
+        },
+        ..agent("vibe-acp", "Mistral Vibe (ACP)", "vibe-acp", acp(&[]), "uv tool install mistral-vibe")
     }
 }
 
 /// The agent that comes with this program, started by `command`.
 pub(super) fn demo(command: Vec<std::ffi::OsString>) -> AgentEntry {
+    let mut command = command.into_iter();
+    let program = command.next().unwrap_or_default();
+    let ways = Ways { acp: Some(command.collect()), ..Ways::default() };
     // Its version is this program's.
     AgentEntry {
-        command,
+        program,
         version_args: Vec::new(),
-        ..acp("demo", "Demo agent", &["demo-agent"], "it comes with boocoder")
+        ..agent("demo", "Demo agent", "", ways, "it comes with boocoder")
     }
 }

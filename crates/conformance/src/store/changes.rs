@@ -4,7 +4,10 @@ use dispatch_core::{
     change::{Change, ChangeState, CheckpointKind},
     frame::FrameBody,
     ids::{ChangeId, SessionId},
-    ports::{ChangeFilter, ChangeVerdict, Decision, NewChange, RecordsError, SettledChange, Settlement},
+    ports::{
+        ChangeFilter, ChangeVerdict, Decision, NewChange, NewCheckpoint, RecordsError, SettledChange,
+        Settlement,
+    },
     routing::ChangeUse,
 };
 
@@ -133,6 +136,8 @@ pub async fn rejected_edits_are_marked_until_restored(subject: &dyn StoreSubject
     let rejected = new("rejected", &["x"]);
     let running = kit.running().await;
     let session = running.key.session;
+    let after = checkpoint(CheckpointKind::After, "after", Some(running.message));
+    kit.view.store.record_checkpoint(&running.key, after).await.unwrap();
     kit.complete(&running, queue(&rejected)).await;
     kit.view.records.decide(rejected.id, Decision::Rejected).await.unwrap();
     let marked = async |change: SettledChange| {
@@ -143,8 +148,62 @@ pub async fn rejected_edits_are_marked_until_restored(subject: &dyn StoreSubject
     assert!(!marked(new("other files", &["y"])).await);
     assert!(!marked(change(ChangeUse::Append, "own worktree", &["x"])).await);
     let restore = checkpoint(CheckpointKind::PreRestore, "restore", None);
+    let elsewhere = NewCheckpoint { worktree: "another".into(), ..restore.clone() };
+    kit.view.records.add_checkpoint(running.key.task, elsewhere).await.unwrap();
+    assert!(marked(new("not restored", &["x"])).await);
     kit.view.records.add_checkpoint(running.key.task, restore).await.unwrap();
     assert!(!marked(new("after", &["x"])).await);
+}
+
+/// R3: after an apply, its result is what the session's next change is compared with; neither other sessions'
+/// changes nor those of per-task worktrees, nor what was not applied, count.
+pub async fn an_applied_change_is_compared_with(subject: &dyn StoreSubject) {
+    let kit = Kit::new(subject).await;
+    let new = |mode, name| change(mode, name, &["x"]);
+    let elsewhere = new(ChangeUse::Supersede, "elsewhere");
+    turn(&kit, None, queue(&elsewhere)).await;
+    kit.view.records.decide(elsewhere.id, Decision::Applied).await.unwrap();
+    let appended = new(ChangeUse::Append, "appended");
+    let session = turn(&kit, None, queue(&appended)).await;
+    kit.view.records.decide(appended.id, Decision::Applied).await.unwrap();
+
+    let mut wanted = None;
+    for (name, decision) in [
+        ("first", Some(Decision::Applied)),
+        ("rejected", Some(Decision::Rejected)),
+        ("second", Some(Decision::Applied)),
+        ("superseded", None),
+        ("pending", None),
+    ] {
+        let running = kit.begin(kit.task_in(session).await.id).await;
+        let compared = async || kit.view.store.compared_with(&running.key).await.unwrap();
+        assert_eq!(compared().await, wanted, "before {name}");
+        let new = new(ChangeUse::Supersede, name);
+        kit.complete(&running, queue(&new)).await;
+        assert_eq!(compared().await, None, "the turn is over");
+        if let Some(decision) = decision {
+            kit.view.records.decide(new.id, decision).await.unwrap();
+        }
+        if decision == Some(Decision::Applied) {
+            wanted = Some(new.draft.result_tree);
+        }
+    }
+    let running = kit.begin(kit.task_in(session).await.id).await;
+    assert_eq!(kit.view.store.compared_with(&running.key).await.unwrap(), wanted);
+}
+
+/// R4: what waits for a decision when its session is closed can still be applied.
+pub async fn a_closed_sessions_changes_stay_appliable(subject: &dyn StoreSubject) {
+    let kit = Kit::new(subject).await;
+    let (a, b) = (change(ChangeUse::Append, "a", &["x"]), change(ChangeUse::Supersede, "b", &["x"]));
+    let session = turn(&kit, None, queue(&a)).await;
+    turn(&kit, Some(session), queue(&b)).await;
+    kit.view.records.close_session(session).await.unwrap();
+    assert_eq!(states(&kit, &[a.id, b.id]).await, [ChangeState::Pending; 2]);
+    for id in [a.id, b.id] {
+        let decided = kit.view.records.decide(id, Decision::Applied).await.unwrap();
+        assert_eq!(decided.state, ChangeState::Applied);
+    }
 }
 
 /// A decision is made once; the same again changes nothing, another one is refused.

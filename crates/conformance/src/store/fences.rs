@@ -1,6 +1,7 @@
 //! A write under an older epoch changes nothing (SPEC D5).
 
 use dispatch_core::{
+    agent::ToolCall,
     change::CheckpointKind,
     frame::FrameBody,
     ids::{Epoch, MessageId},
@@ -10,7 +11,7 @@ use dispatch_core::{
 };
 
 use super::{
-    kit::{Kit, Running, checkpoint, completed, random},
+    kit::{Kit, Running, a_request, checkpoint, completed, random},
     subject::StoreSubject,
 };
 
@@ -29,7 +30,8 @@ async fn all_fenced(kit: &Kit, turn: &Running, key: TurnKey) {
 async fn all_but_ends_fenced(kit: &Kit, turn: &Running, key: TurnKey) {
     let store = &kit.view.store;
     let before = kit.dump().await;
-    let frames = [FrameBody::delta("late")];
+    let request = a_request("late", ToolCall::default());
+    let frames = [FrameBody::delta("late"), FrameBody::PermissionRequest { request, waits_s: Some(60) }];
     assert_eq!(store.record_route(&key, Route::Native).await.unwrap(), WriteAnswer::Fenced);
     let fresh = MessageId::from_random(random());
     assert_eq!(store.begin_message(&key, fresh, None).await.unwrap().0, WriteAnswer::Fenced);

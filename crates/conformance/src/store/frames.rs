@@ -1,7 +1,10 @@
 //! The frame log (SPEC 6).
 
 use dispatch_core::{
-    agent::{AgentCommand, Answer, NoticeCode, PermissionRequest, PlanEntry, ToolCall, ToolContent, Usage},
+    agent::{
+        AgentCommand, AgentSettings, Answer, Choice, NoticeCode, PlanEntry, Setting, ToolCall, ToolContent,
+        Usage,
+    },
     conversation::Role,
     frame::{About, FrameBody},
     ids::Seq,
@@ -9,7 +12,7 @@ use dispatch_core::{
 };
 
 use super::{
-    kit::{Kit, gapless},
+    kit::{Kit, a_request, gapless},
     subject::StoreSubject,
 };
 
@@ -21,7 +24,7 @@ fn every_kind_of_content() -> Vec<FrameBody> {
         content: vec![ToolContent::Text { text: nasty.into() }],
         ..ToolCall::default()
     };
-    let request = PermissionRequest { id: "1".into(), tool_call: tool_call.clone(), options: vec![] };
+    let request = a_request("1", tool_call.clone());
     vec![
         FrameBody::MessageStarted { role: Role::Assistant },
         FrameBody::delta(nasty),
@@ -36,7 +39,16 @@ fn every_kind_of_content() -> Vec<FrameBody> {
         FrameBody::AgentCommands {
             commands: vec![AgentCommand { name: nasty.into(), description: "d".into(), hint: None }],
         },
-        FrameBody::PermissionRequest { request },
+        FrameBody::AgentSettings {
+            settings: AgentSettings {
+                model: Setting {
+                    current: Some(nasty.into()),
+                    choices: vec![Choice { id: nasty.into(), name: "n".into(), description: "".into() }],
+                },
+                ..AgentSettings::default()
+            },
+        },
+        FrameBody::PermissionRequest { request, waits_s: Some(60) },
         FrameBody::PermissionResolved { id: "1".into(), answer: Answer::Deny },
         FrameBody::Notice { code: NoticeCode::AgentOddity, text: nasty.into() },
     ]

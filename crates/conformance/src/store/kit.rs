@@ -1,16 +1,19 @@
 //! What the clauses are written with.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use dispatch_core::{
-    agent::{Cost, Usage},
+    agent::{Cost, PermissionRequest, ToolCall, Usage},
     change::{ChangeDraft, CheckpointKind, FileChange, FileChangeKind, Snapshot},
     conversation::{Message, MessageState, Part, Role},
     frame::{Frame, FrameBody},
     ids::{ChangeId, MessageId, NodeId, Seq, SessionId, TaskId},
     ports::{
         Appended, ChangeFilter, ChangeVerdict, ClaimRequest, Lease, NewCheckpoint, NewProject, NodeInfo,
-        SettledChange, SettledMessage, Settlement, TaskFilter, WriteAnswer,
+        Orders, SettledChange, SettledMessage, Settlement, TaskFilter, Wakeups, WriteAnswer,
     },
     routing::ChangeUse,
     task::{
@@ -176,6 +179,7 @@ impl Kit {
             dump += &format!("{session:#?}\n{:#?}\n", self.frames(task.session).await);
             dump += &format!("{:#?}\n", records.checkpoints(task.id).await.unwrap());
         }
+        dump += &format!("{:#?}\n", records.permissions(None).await.unwrap());
         dump + &format!("{:#?}\n", records.changes(&ChangeFilter::default()).await.unwrap())
     }
 }
@@ -225,6 +229,16 @@ pub fn cancelled(turn: &Running) -> Settlement {
         }],
         ..completed(turn)
     }
+}
+
+/// A permission request of this id.
+pub fn a_request(id: &str, tool_call: ToolCall) -> PermissionRequest {
+    PermissionRequest { id: id.into(), tool_call, options: vec![], paths: vec![] }
+}
+
+/// The orders of a node whose only news is a Stop of this turn.
+pub fn stopped(turn: &Running) -> Orders {
+    Orders { stops: vec![turn.key.task], ..Orders::default() }
 }
 
 pub fn snapshot(name: &str) -> Snapshot {
@@ -278,4 +292,23 @@ pub fn gapless(frames: &[Frame]) -> bool {
 /// The user's message of a chat.
 pub fn user_messages(messages: &[Message]) -> Vec<&Message> {
     messages.iter().filter(|message| message.role == Role::User).collect()
+}
+
+/// Longer than any channel takes; nobody waits for it in vain but in a test that fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One who listens in each of two processes.
+pub struct Ears(pub [Box<dyn Wakeups>; 2]);
+
+impl Ears {
+    /// From now on, so that what happened before wakes nobody.
+    pub fn new(kits: [&Kit; 2]) -> Self {
+        Self(kits.map(|kit| kit.view.store.wakeups()))
+    }
+
+    pub async fn hear(&mut self, what: &str) {
+        for ear in &mut self.0 {
+            tokio::time::timeout(PATIENCE, ear.next()).await.unwrap_or_else(|_| panic!("not heard: {what}"));
+        }
+    }
 }

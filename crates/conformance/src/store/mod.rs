@@ -8,7 +8,10 @@ mod damage;
 mod fences;
 mod frames;
 mod kit;
+mod lineage;
 mod nodes;
+mod offers;
+mod permissions;
 mod queue;
 mod records;
 mod recovery;
@@ -21,6 +24,7 @@ mod tasks;
 mod text;
 mod turns;
 mod wakeups;
+mod warm;
 
 pub use again::*;
 pub use attended::*;
@@ -29,7 +33,10 @@ pub use claims::*;
 pub use damage::*;
 pub use fences::*;
 pub use frames::*;
+pub use lineage::*;
 pub use nodes::*;
+pub use offers::*;
+pub use permissions::*;
 pub use queue::*;
 pub use records::*;
 pub use recovery::*;
@@ -42,6 +49,7 @@ pub use tasks::*;
 pub use text::*;
 pub use turns::*;
 pub use wakeups::*;
+pub use warm::*;
 
 /// Makes a module `$name` with one test per clause of the record's contract. `$fresh` is an expression for
 /// a new [`StoreSubject`] without anything in it; it is evaluated once a test.
@@ -102,6 +110,8 @@ macro_rules! store_conformance {
             appended_changes_stand_side_by_side
             going_back_to_the_base_withdraws_the_pending_one
             rejected_edits_are_marked_until_restored
+            an_applied_change_is_compared_with
+            a_closed_sessions_changes_stay_appliable
             a_decision_is_made_once
             a_retired_change_cannot_be_decided
             a_users_change_stands_beside_the_others
@@ -164,6 +174,7 @@ macro_rules! store_conformance {
             a_session_tells_what_waits_and_runs
             sessions_are_listed_newest_first
             closing_a_session_stops_its_work
+            a_closed_session_is_opened_again
             what_a_task_waits_for_is_told
             text_is_kept_as_it_was
             a_very_long_input_is_kept_whole
@@ -171,6 +182,24 @@ macro_rules! store_conformance {
             a_recovered_task_wakes_every_process
             an_accepted_stop_wakes_every_process
             a_wake_up_is_not_lost_with_who_waited
+            a_permission_request_is_open_until_it_is_resolved
+            permission_requests_are_listed_oldest_first
+            an_answer_from_another_process_reaches_the_turns_node
+            a_permission_request_is_answered_once
+            what_is_not_asked_is_not_answered
+            a_turns_end_closes_its_permission_requests
+            permission_requests_are_opened_once
+            a_permission_request_is_kept_as_it_was
+            a_chat_goes_on_with_its_last_conversation
+            a_conversation_is_its_agents_routes_and_worktrees_own
+            a_conversation_is_kept_however_its_turn_ends
+            a_turn_is_told_what_was_said_before
+            a_resumed_turn_is_told_what_came_before_its_task
+            an_agents_offer_is_its_last_word
+            an_offer_is_its_agents_own
+            what_a_node_keeps_is_listed
+            closed_chats_are_told_to_who_keeps_an_agent
+            a_close_wakes_who_may_keep_an_agent
         );
     };
     (@tests $name:ident, $fresh:expr; $($clause:ident)+) => {
@@ -210,6 +239,10 @@ mod tests {
             include_str!("claims.rs"),
             include_str!("attended.rs"),
             include_str!("again.rs"),
+            include_str!("permissions.rs"),
+            include_str!("lineage.rs"),
+            include_str!("offers.rs"),
+            include_str!("warm.rs"),
         ];
         let list = include_str!("mod.rs");
         let names = files

@@ -1,9 +1,9 @@
 //! Nodes and their leases (SPEC D5, D8).
 
-use dispatch_core::ports::{ClaimRequest, Lease, NodeInfo, StoreError};
+use dispatch_core::ports::{ClaimRequest, Lease, NodeInfo, Orders, StoreError};
 
 use super::{
-    kit::{Kit, a_node},
+    kit::{Kit, a_node, stopped},
     subject::StoreSubject,
 };
 
@@ -27,7 +27,7 @@ pub async fn a_running_node_is_refused_a_second_time(subject: &dyn StoreSubject)
 pub async fn a_lease_given_back_is_lost_for_good(subject: &dyn StoreSubject) {
     let kit = Kit::new(subject).await;
     kit.task().await;
-    assert_eq!(kit.view.store.renew(&kit.lease).await.unwrap(), Some(vec![]));
+    assert_eq!(kit.view.store.renew(&kit.lease).await.unwrap(), Some(Orders::default()));
     kit.view.store.leave(&kit.lease).await.unwrap();
     assert!(kit.claim(1).await.is_empty());
     assert_eq!(kit.view.store.renew(&kit.lease).await.unwrap(), None);
@@ -60,10 +60,10 @@ pub async fn renewing_tells_what_was_stopped(subject: &dyn StoreSubject) {
         two.view.store.request_stop(turn.key.task).await.unwrap();
     }
     for _ in 0..2 {
-        assert_eq!(one.view.store.renew(&one.lease).await.unwrap(), Some(vec![mine.key.task]));
+        assert_eq!(one.view.store.renew(&one.lease).await.unwrap(), Some(stopped(&mine)));
     }
     one.view.store.settle(&mine.key, &super::kit::cancelled(&mine)).await.unwrap();
-    assert_eq!(one.view.store.renew(&one.lease).await.unwrap(), Some(vec![]));
+    assert_eq!(one.view.store.renew(&one.lease).await.unwrap(), Some(Orders::default()));
 }
 
 /// Nodes that live, oldest first, with what they run; not those that left or died.

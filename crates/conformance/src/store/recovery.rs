@@ -1,7 +1,7 @@
 //! Turns of dead nodes (SPEC D6).
 
 use dispatch_core::{
-    agent::{Answer, PermissionRequest, ToolCall, ToolStatus, Usage},
+    agent::{Answer, ToolCall, ToolStatus, Usage},
     conversation::{MessageState, Part},
     frame::{AgentStatus, FrameBody, StatusReason},
     ports::{Recovered, RecoveredAs, WriteAnswer},
@@ -9,7 +9,7 @@ use dispatch_core::{
 };
 
 use super::{
-    kit::{Kit, Running, completed, gapless, names},
+    kit::{Kit, Running, a_request, completed, gapless, names},
     subject::StoreSubject,
 };
 
@@ -95,9 +95,11 @@ pub async fn an_interrupted_turn_leaves_nothing_open(subject: &dyn StoreSubject)
     let (kit, dying) = two(subject).await;
     let turn = dying.prompted().await;
     let tool_call = ToolCall { id: "t".into(), status: ToolStatus::InProgress, ..ToolCall::default() };
-    let request = PermissionRequest { id: "1".into(), tool_call: tool_call.clone(), options: vec![] };
-    let streamed =
-        [FrameBody::ToolCall { tool_call: tool_call.clone() }, FrameBody::PermissionRequest { request }];
+    let request = a_request("1", tool_call.clone());
+    let streamed = [
+        FrameBody::ToolCall { tool_call: tool_call.clone() },
+        FrameBody::PermissionRequest { request, waits_s: Some(60) },
+    ];
     dying.append_all(&turn, Some(turn.message), &streamed).await;
     subject.die(dying.view).await;
     recovered(&kit).await;

@@ -5,7 +5,7 @@ use dispatch_core::{
     conversation::MessageState,
     frame::FrameBody,
     ids::TaskId,
-    ports::{ChangeVerdict, RecordsError, Settlement, StopAnswer, WriteAnswer},
+    ports::{ChangeVerdict, Lineage, RecordsError, Settlement, StopAnswer, WriteAnswer},
     task::{NewTask, TaskState, TerminalReason},
 };
 
@@ -30,6 +30,11 @@ async fn interrupted(subject: &dyn StoreSubject, kit: &Kit, task: TaskId) -> Run
     turn
 }
 
+/// The conversation that a turn of a one-shot route goes on with.
+async fn conversation(kit: &Kit, turn: &Running) -> Option<String> {
+    kit.view.store.agent_session(&turn.key, Lineage::Task, "another worktree").await.unwrap()
+}
+
 /// Ends a turn as a shutdown does.
 async fn shut_down(kit: &Kit, turn: &Running) {
     let end = Settlement { reason: TerminalReason::Shutdown, ..cancelled(turn) };
@@ -48,7 +53,7 @@ pub async fn an_interrupted_task_is_resumed(subject: &dyn StoreSubject) {
     let kit = Kit::new(subject).await;
     let task = kit.task().await;
     let old = interrupted(subject, &kit, task.id).await;
-    assert_eq!(old.claim.resume, None);
+    assert!(!old.claim.resumed);
     let resumed = kit.view.records.resume_task(task.id).await.unwrap();
     assert_eq!(resumed, kit.reread(task.id).await);
     assert_eq!((resumed.state, resumed.reason), (TaskState::Pending, None));
@@ -59,7 +64,8 @@ pub async fn an_interrupted_task_is_resumed(subject: &dyn StoreSubject) {
     assert_eq!(kit.view.records.resume_task(task.id).await.unwrap(), kit.reread(task.id).await);
 
     let turn = kit.begin(task.id).await;
-    assert_eq!(turn.claim.resume, Some(format!("of {}", task.id)));
+    assert!(turn.claim.resumed);
+    assert_eq!(conversation(&kit, &turn).await, Some(format!("of {}", task.id)));
     assert_eq!(turn.claim.task.attempt, 2);
     assert_ne!(turn.message, old.message);
     assert_eq!(kit.view.records.resume_task(task.id).await.unwrap().state, TaskState::Running);
@@ -78,7 +84,7 @@ pub async fn a_task_that_a_shutdown_cancelled_is_resumed(subject: &dyn StoreSubj
     shut_down(&kit, &first).await;
     kit.view.records.resume_task(first.key.task).await.unwrap();
     let second = kit.begin(first.key.task).await;
-    assert_eq!(second.claim.resume, None, "its agent had told no id");
+    assert_eq!(conversation(&kit, &second).await, None, "its agent had told no id");
     kit.view.store.record_prompt_sent(&second.key).await.unwrap();
     assert_eq!(kit.view.store.settle(&second.key, &completed(&second)).await.unwrap().0, WriteAnswer::Done);
     let cost = Cost { amount: 0.5, currency: "USD".into() };
@@ -120,11 +126,13 @@ pub async fn a_resumed_task_goes_on_with_its_own_conversation(subject: &dyn Stor
     for task in [&first, &second] {
         kit.view.records.resume_task(task.id).await.unwrap();
         let turn = kit.begin(task.id).await;
-        assert_eq!(turn.claim.resume, Some(format!("of {}", task.id)));
+        assert!(turn.claim.resumed);
+        assert_eq!(conversation(&kit, &turn).await, Some(format!("of {}", task.id)));
         // Still, after an attempt that came to nothing.
         kit.view.store.requeue(&turn.key, &[]).await.unwrap();
         let turn = kit.begin(task.id).await;
-        assert_eq!(turn.claim.resume, Some(format!("of {}", task.id)));
+        assert!(turn.claim.resumed);
+        assert_eq!(conversation(&kit, &turn).await, Some(format!("of {}", task.id)));
         kit.complete(&turn, ChangeVerdict::Leave).await;
     }
 }

@@ -3,12 +3,12 @@
 use dispatch_core::{
     frame::FrameBody,
     ids::{ProjectId, SessionId, TaskId},
-    ports::{ChangeVerdict, NewProject, RecordsError, SessionFilter, WaitsFor, WriteAnswer},
+    ports::{ChangeVerdict, NewProject, Orders, RecordsError, SessionFilter, WaitsFor, WriteAnswer},
     task::{NewTask, TaskState, TerminalReason},
 };
 
 use super::{
-    kit::{Kit, cancelled, completed, random},
+    kit::{Kit, cancelled, completed, random, stopped},
     subject::StoreSubject,
 };
 
@@ -87,7 +87,7 @@ pub async fn closing_a_session_stops_its_work(subject: &dyn StoreSubject) {
         assert_eq!((task.state, task.reason), (TaskState::Cancelled, Some(TerminalReason::Stopped)));
     }
     assert!(kit.reread(turn.key.task).await.stop_requested);
-    assert_eq!(kit.view.store.renew(&kit.lease).await.unwrap(), Some(vec![turn.key.task]));
+    assert_eq!(kit.view.store.renew(&kit.lease).await.unwrap(), Some(stopped(&turn)));
     let before = kit.dump().await;
     assert_eq!(records.close_session(turn.key.session).await.unwrap(), closed);
     assert_eq!(kit.dump().await, before);
@@ -98,6 +98,40 @@ pub async fn closing_a_session_stops_its_work(subject: &dyn StoreSubject) {
     assert_eq!(records.session(turn.key.session).await.unwrap().running, None);
     assert_eq!(kit.claim(9).await.pop().unwrap().task.id, other.id);
     let missing = records.close_session(SessionId::from_random(random())).await.unwrap_err();
+    assert!(matches!(missing, RecordsError::NotFound { what: "session", .. }), "{missing}");
+}
+
+/// A closed session that is opened again takes tasks, and goes on with what it had; what was cancelled stays so.
+pub async fn a_closed_session_is_opened_again(subject: &dyn StoreSubject) {
+    let kit = Kit::new(subject).await;
+    let records = &kit.view.records;
+    let turn = kit.prompted().await;
+    let session = turn.key.session;
+    let waiting = kit.task_in(session).await;
+    let kept = super::warm::kept(Some(turn.key.chat), 1);
+    kit.view.store.record_warm(&kit.lease, &[kept]).await.unwrap();
+    records.close_session(session).await.unwrap();
+    let early = records.reopen_session(session).await.unwrap_err();
+    assert!(matches!(early, RecordsError::Refused(_)), "its turn is still being stopped: {early}");
+    assert!(!records.session(session).await.unwrap().open);
+    kit.view.store.settle(&turn.key, &cancelled(&turn)).await.unwrap();
+
+    let opened = records.reopen_session(session).await.unwrap();
+    assert_eq!(opened, records.session(session).await.unwrap());
+    assert_eq!((opened.open, opened.waiting, opened.running), (true, 0, None));
+    assert_eq!(kit.reread(waiting.id).await.state, TaskState::Cancelled);
+    assert_eq!(
+        kit.view.store.renew(&kit.lease).await.unwrap(),
+        Some(Orders::default()),
+        "the agent may be kept"
+    );
+    let next = kit.task_in(session).await;
+    assert_eq!(next.chat, turn.key.chat);
+    kit.begin(next.id).await;
+    let before = kit.dump().await;
+    assert!(records.reopen_session(session).await.unwrap().open);
+    assert_eq!(kit.dump().await, before);
+    let missing = records.reopen_session(SessionId::from_random(random())).await.unwrap_err();
     assert!(matches!(missing, RecordsError::NotFound { what: "session", .. }), "{missing}");
 }
 

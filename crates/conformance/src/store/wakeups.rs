@@ -3,33 +3,14 @@
 use std::time::Duration;
 
 use dispatch_core::{
-    ports::{ChangeVerdict, Settlement, Wakeups},
+    ports::{ChangeVerdict, Settlement},
     task::TerminalReason,
 };
 
 use super::{
-    kit::{Kit, cancelled},
+    kit::{Ears, Kit, cancelled},
     subject::StoreSubject,
 };
-
-/// Longer than any channel takes; nobody waits for it in vain but in a test that fails.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// One who listens in each of two processes.
-struct Ears([Box<dyn Wakeups>; 2]);
-
-impl Ears {
-    /// From now on, so that what happened before wakes nobody.
-    fn new(kits: [&Kit; 2]) -> Self {
-        Self(kits.map(|kit| kit.view.store.wakeups()))
-    }
-
-    async fn hear(&mut self, what: &str) {
-        for ear in &mut self.0 {
-            tokio::time::timeout(PATIENCE, ear.next()).await.unwrap_or_else(|_| panic!("not heard: {what}"));
-        }
-    }
-}
 
 /// A new task, one behind another whose turn ends, and one that waits again.
 pub async fn what_becomes_claimable_wakes_every_process(subject: &dyn StoreSubject) {

@@ -3,13 +3,15 @@
 use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    agent::{AgentCommand, AgentUpdate, Answer, End, Failure, Notice},
-    ids::{ChatId, TaskId},
+    agent::{AgentCommand, AgentSettings, AgentUpdate, Answer, End, Failure, Notice},
+    conversation::Message,
+    ids::{ChatId, SessionId, TaskId, Timestamp},
     profile::{BackendProfile, Stop},
     routing::{AgentFacts, Route, Routes},
-    task::Name,
+    task::{Name, PermissionPolicy},
 };
 
 /// What an agent is started for.
@@ -17,13 +19,16 @@ use crate::{
 pub struct SessionSpec {
     /// The task, for tags and logs.
     pub task: TaskId,
+    /// The line of work.
+    pub session: SessionId,
     /// The conversation, which keys warm agents.
     pub chat: ChatId,
     /// Which start of the dispatcher this is; processes are tagged with it, so that leftovers are found.
     pub run_tag: String,
     /// The agent; `None` is native inference.
     pub agent: Option<Name>,
-    /// Where the agent works: the worktree's top folder.
+    /// Where the agent works: the worktree's top folder. Empty where there is none, which is native
+    /// inference alone.
     pub cwd: PathBuf,
     /// The model, where one is asked for.
     pub model: Option<Name>,
@@ -31,9 +36,14 @@ pub struct SessionSpec {
     pub mode: Option<Name>,
     /// The thinking option, where one is asked for.
     pub thinking: Option<Name>,
+    /// How permission requests are answered, for an agent that must be told before it starts. Those that ask
+    /// are answered by the turn, whatever this says.
+    pub permissions: PermissionPolicy,
     /// The agent's own id of a conversation to go on with, where the agent can; otherwise it begins a new
     /// one, and says which of the two happened in a notice.
     pub resume: Option<String>,
+    /// What was said in the chat before, oldest first, for a backend whose profile wants to be told.
+    pub history: Vec<Message>,
 }
 
 /// What is asked of the agent in one turn.
@@ -50,6 +60,8 @@ pub struct SessionInfo {
     pub agent_session: Option<String>,
     /// The slash commands known so far.
     pub commands: Vec<AgentCommand>,
+    /// What may be chosen with the agent, as far as it told.
+    pub settings: AgentSettings,
     /// What the user should know, for example an option that the agent lacks.
     pub notices: Vec<Notice>,
 }
@@ -57,8 +69,8 @@ pub struct SessionInfo {
 /// How an agent is let go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Close {
-    /// Its turn ended by itself, or was stopped before its prompt: a warm agent stays if it is known to be
-    /// idle and in order, others end.
+    /// Its turn ended by itself, or was stopped before its prompt, perhaps while it was being started: a warm
+    /// agent stays if it is known to be idle and in order, others end.
     Return,
     /// It is to be gone now.
     Kill,
@@ -78,7 +90,28 @@ pub trait Backend: Send + Sync {
     async fn open(&self, spec: SessionSpec) -> Result<Opened, Failure>;
 }
 
+/// An agent that is kept between turns, or a server of several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmAgent {
+    /// The agent.
+    pub agent: Name,
+    /// How it is reached.
+    pub route: Route,
+    /// The conversation that it is kept for; none for a server that all share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat: Option<ChatId>,
+    /// Its process, as this machine numbers it.
+    pub pid: u32,
+    /// How many turns it runs now.
+    pub turns: u32,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// When its last turn ended, or it was started.
+    pub idle_since: Timestamp,
+}
+
 /// The agents that can be reached, and how.
+#[async_trait]
 pub trait Agents: Send + Sync {
     /// What is known of an agent now. Looks at the machine, so that a program installed meanwhile is found.
     fn facts(&self, agent: &Name) -> AgentFacts;
@@ -89,8 +122,15 @@ pub trait Agents: Send + Sync {
     /// The backend of a route; `None` when the route is not built or switched on.
     fn backend(&self, route: Route) -> Option<Arc<dyn Backend>>;
 
-    /// The slash commands that the agent was last known to offer.
-    fn commands(&self, agent: &Name) -> Vec<AgentCommand>;
+    /// The agents that are kept now.
+    fn warm(&self) -> Vec<WarmAgent>;
+
+    /// Lets go of what is kept for these chats, as they are closed (SPEC R4): at once where it is idle, else
+    /// when its turn ends.
+    async fn close_chats(&self, chats: &[ChatId]);
+
+    /// Ends everything that is kept. When this returns, nothing of it runs any more.
+    async fn shut_down(&self);
 }
 
 /// An agent that was opened. Two handles, because Stop must be sendable while the stream is awaited.

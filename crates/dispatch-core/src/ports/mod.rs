@@ -8,16 +8,17 @@ mod store;
 mod workspace;
 
 pub use backend::{
-    AgentControl, AgentSession, Agents, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec,
+    AgentControl, AgentSession, Agents, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec, WarmAgent,
 };
 pub use publisher::Publisher;
 pub use records::{
-    ChangeFilter, Decision, NewChange, NewProject, NodeView, Records, RecordsError, SessionFilter,
-    SessionView, TaskFilter, Totals, WaitsFor,
+    ChangeFilter, Decision, NewChange, NewProject, NodeView, OpenPermission, Records, RecordsError,
+    SessionFilter, SessionView, TaskFilter, Totals, WaitsFor, WarmView,
 };
 pub use store::{
-    Appended, ChangeVerdict, ClaimRequest, Class, Lease, NewCheckpoint, NodeInfo, Recovered, RecoveredAs,
-    SettledChange, SettledMessage, Settlement, StopAnswer, Store, StoreError, Wakeups, WriteAnswer,
+    Appended, ChangeVerdict, ClaimRequest, Class, Lease, Lineage, NewCheckpoint, NodeInfo, Orders,
+    PermissionAnswer, Recovered, RecoveredAs, SettledChange, SettledMessage, Settlement, StopAnswer, Store,
+    StoreError, Wakeups, WriteAnswer,
 };
 pub use workspace::{
     CancelFlag, Collected, Release, Workspace, WorkspaceError, WorkspaceInfo, WorkspaceOwner, WorkspaceSpec,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::store::StoreError;
 use crate::{
-    agent::Cost,
+    agent::{Answer, Cost, PermissionRequest},
     change::{Change, ChangeState, Checkpoint},
     conversation::Message,
     frame::Frame,
@@ -14,7 +14,10 @@ use crate::{
     task::{Name, NewTask, Project, Task, TaskState},
 };
 
-use super::store::{NewCheckpoint, SettledChange};
+use super::{
+    backend::WarmAgent,
+    store::{NewCheckpoint, SettledChange},
+};
 
 /// Why a request was refused or could not be answered.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +164,36 @@ pub struct NodeView {
     pub joined_at: Timestamp,
 }
 
+/// A permission request that waits for a user's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenPermission {
+    /// The task whose turn asks.
+    pub task: TaskId,
+    /// The session.
+    pub session: SessionId,
+    /// The agent.
+    pub agent: Option<Name>,
+    /// What it asks.
+    pub request: PermissionRequest,
+    /// When it asked.
+    pub asked_at: Timestamp,
+    /// When it is refused if nobody answers.
+    pub lapses_at: Timestamp,
+    /// What was answered, until the turn has heard it.
+    pub answer: Option<Answer>,
+}
+
+/// An agent that a node keeps between turns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmView {
+    /// The node.
+    pub node: NodeId,
+    /// What a person reads of it.
+    pub label: String,
+    /// The agent.
+    pub agent: WarmAgent,
+}
+
 /// Sums over turns.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Totals {
@@ -230,8 +263,29 @@ pub trait Records: Send + Sync {
     /// one is accepted, whose id is in the answer. Closing again changes nothing (SPEC R4).
     async fn close_session(&self, session: SessionId) -> Result<SessionView, RecordsError>;
 
+    /// Opens a closed session again: it takes tasks, and its worktree comes back with what its last checkpoint
+    /// holds (SPEC R4). What was cancelled stays so. Opening an open one changes nothing.
+    ///
+    /// # Errors
+    /// [`RecordsError::Refused`] while its turn is still being stopped.
+    async fn reopen_session(&self, session: SessionId) -> Result<SessionView, RecordsError>;
+
     /// The nodes that are not known to be dead, oldest first.
     async fn nodes(&self) -> Result<Vec<NodeView>, RecordsError>;
+
+    /// What the nodes that are not known to be dead keep between turns.
+    async fn warm(&self) -> Result<Vec<WarmView>, RecordsError>;
+
+    /// The permission requests that wait for an answer, of one task or of all, oldest first.
+    async fn permissions(&self, task: Option<TaskId>) -> Result<Vec<OpenPermission>, RecordsError>;
+
+    /// Answers an open permission request; the node that runs the turn is woken. The same answer again
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`RecordsError::NotFound`] when no request of that id is open in the task's turn,
+    /// [`RecordsError::Refused`] when it was answered otherwise.
+    async fn answer_permission(&self, task: TaskId, id: &str, answer: Answer) -> Result<(), RecordsError>;
 
     /// The messages of a chat, oldest first, with their parts.
     async fn messages(&self, chat: ChatId) -> Result<Vec<Message>, RecordsError>;

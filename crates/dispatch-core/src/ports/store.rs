@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::backend::WarmAgent;
 use crate::{
-    agent::{Cost, Usage},
+    agent::{AgentOffer, Answer, Cost, Usage},
     change::{ChangeDraft, CheckpointKind, Snapshot},
-    conversation::{MessageState, Part},
+    conversation::{Message, MessageState, Part},
     frame::{About, Frame, FrameBody},
-    ids::{ChangeId, Epoch, MessageId, NodeId, Seq, SessionId, TaskId, Timestamp},
+    ids::{ChangeId, ChatId, Epoch, MessageId, NodeId, Seq, SessionId, TaskId, Timestamp},
     routing::{ChangeUse, Route},
     task::{Claim, Name, TaskState, TerminalReason, TurnKey},
 };
@@ -88,6 +89,37 @@ pub struct Lease {
     pub node: NodeId,
     /// How long it lasts from each renewal; `None` lasts as long as the process (a lock file).
     pub ttl: Option<Duration>,
+}
+
+/// What the record has for a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// Its tasks whose turn a Stop was accepted for.
+    pub stops: Vec<TaskId>,
+    /// Users' answers to permission requests of its turns, each until the turn has recorded it as resolved.
+    pub answers: Vec<PermissionAnswer>,
+    /// Chats that are closed, and that it keeps an agent for by its own last word ([`Store::record_warm`]).
+    pub closed: Vec<ChatId>,
+}
+
+/// A user's answer to a permission request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PermissionAnswer {
+    /// The task whose turn asks.
+    pub task: TaskId,
+    /// The request's id, unique within the turn.
+    pub id: String,
+    /// The answer.
+    pub answer: Answer,
+}
+
+/// Whose conversation with an agent is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lineage {
+    /// The task's own, of an earlier attempt.
+    Task,
+    /// The chat's.
+    Chat,
 }
 
 /// What a Stop was answered (SPEC S1).
@@ -287,9 +319,9 @@ pub trait Store: Send + Sync {
     /// [`StoreError::NodeTaken`] when a live process holds the same id.
     async fn join(&self, node: &NodeInfo) -> Result<Lease, StoreError>;
 
-    /// Renews a lease; returns the tasks of this node whose turn a Stop was accepted for, or `None` when
-    /// the lease has lapsed: it is lost for good, and its turns must end at once.
-    async fn renew(&self, lease: &Lease) -> Result<Option<Vec<TaskId>>, StoreError>;
+    /// Renews a lease; returns what the record has for the node, or `None` when the lease has lapsed: it is
+    /// lost for good, and its turns must end at once.
+    async fn renew(&self, lease: &Lease) -> Result<Option<Orders>, StoreError>;
 
     /// Gives the lease back. Turns that it still holds are recovered like a dead node's.
     async fn leave(&self, lease: &Lease) -> Result<(), StoreError>;
@@ -306,7 +338,8 @@ pub trait Store: Send + Sync {
     /// wait for an agent without room.
     async fn claim(&self, lease: &Lease, request: &ClaimRequest) -> Result<Vec<Claim>, StoreError>;
 
-    /// Wake-ups from now on: when a task became claimable or a Stop was accepted.
+    /// Wake-ups from now on: when a task became claimable, a Stop was accepted, a permission request was
+    /// answered, or a chat was closed.
     fn wakeups(&self) -> Box<dyn Wakeups>;
 
     /// Records the route that the first claim chose; a later attempt keeps it.
@@ -337,12 +370,39 @@ pub trait Store: Send + Sync {
         worktree: &str,
     ) -> Result<WriteAnswer, StoreError>;
 
+    /// The agent's own id of the conversation that a turn goes on with: the last one recorded for the same
+    /// agent, route and worktree in this lineage (SPEC W2); `None` when there is none.
+    async fn agent_session(
+        &self,
+        turn: &TurnKey,
+        lineage: Lineage,
+        worktree: &str,
+    ) -> Result<Option<String>, StoreError>;
+
+    /// The tree that a change of the turn's session worktree is compared with: what the last applied change of the
+    /// session's worktree made of it (SPEC R3); `None`, for its base, where none was applied.
+    async fn compared_with(&self, turn: &TurnKey) -> Result<Option<String>, StoreError>;
+
+    /// What was said in the turn's chat before its task: the messages of tasks before it, oldest first, with
+    /// their parts. Messages that cannot be read are left out.
+    async fn history(&self, turn: &TurnKey) -> Result<Vec<Message>, StoreError>;
+
+    /// What an agent was last known to offer: the last `agent_commands` and `agent_settings` frames of any
+    /// turn with it; empty where none is known.
+    async fn agent_offer(&self, agent: &Name) -> Result<AgentOffer, StoreError>;
+
+    /// Records what a node keeps between turns, whole; it is forgotten when the node leaves or is found dead.
+    async fn record_warm(&self, lease: &Lease, warm: &[WarmAgent]) -> Result<(), StoreError>;
+
     /// Records that the prompt is about to go out. Answers [`WriteAnswer::StopFirst`] when a Stop was
     /// accepted: then it must not.
     async fn record_prompt_sent(&self, turn: &TurnKey) -> Result<WriteAnswer, StoreError>;
 
     /// Appends frames (at least one) to the turn's session; tells where they went, or `None` when fenced.
     /// The frames themselves stay with the caller, so that text is never copied to be published.
+    ///
+    /// A `permission_request` that waits for a user is open from then on, until a `permission_resolved` of the same
+    /// turn names it or the turn ends. `agent_commands` and `agent_settings` are kept as the agent's offer.
     ///
     /// `batch` counts the appends of a claim, from 1: the last one made again is only answered again, and
     /// one before it, which was given up while it was on its way, is fenced.

@@ -153,13 +153,14 @@ pub trait Workspace: Send + Sync {
         cancel: &CancelFlag,
     ) -> Result<Snapshot, WorkspaceError>;
 
-    /// Takes an `after` checkpoint and computes what changed against the base.
+    /// Takes an `after` checkpoint and computes what changed against a tree, or against the base where none is given.
     ///
     /// # Errors
     /// When it cannot be computed; the worktree is as it was.
     async fn collect(
         &self,
         spec: &WorkspaceSpec,
+        against: Option<&str>,
         label: &str,
         cancel: &CancelFlag,
     ) -> Result<Collected, WorkspaceError>;

@@ -4,6 +4,8 @@ mod conversing;
 mod ending;
 mod preparing;
 
+use std::sync::Arc;
+
 use super::{
     effect::{Anomaly, Effect, Effects, Timer},
     event::{Event, Why},
@@ -14,6 +16,7 @@ use super::{
 use crate::{
     agent::{AgentCommand, Notice, Usage},
     frame::{AgentStatus, FrameBody, StatusReason},
+    permission::PermissionRule,
     ports::{Close, Release, WriteAnswer},
     profile::{BackendProfile, Stop, TurnLimits},
     task::PermissionPolicy,
@@ -30,12 +33,16 @@ pub struct TurnPlan {
     pub limits: TurnLimits,
     /// How permission requests are answered.
     pub permissions: PermissionPolicy,
+    /// The rules of [`PermissionPolicy::Auto`].
+    pub rules: Arc<[PermissionRule]>,
     /// What becomes of the worktree at the end; `None` when there is none.
     pub worktree: Option<Release>,
     /// The slash commands that the agent is known to offer.
     pub commands: Vec<AgentCommand>,
     /// What the user should know from the start.
     pub notices: Vec<Notice>,
+    /// Whether it goes on with an attempt that was cut off, whose edits may be in the worktree.
+    pub resumed: bool,
 }
 
 /// One attempt of one agent at one task.

@@ -1,10 +1,14 @@
 //! What a turn remembers of the agent's stream: open tool calls, open permissions, how much was stored.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    agent::{AgentCommand, AgentUpdate, Answer, Notice, NoticeCode, PermissionRequest, ToolCall, ToolStatus},
+    agent::{
+        AgentCommand, AgentSettings, AgentUpdate, Answer, Notice, NoticeCode, PermissionRequest, ToolCall,
+        ToolStatus,
+    },
     frame::{FrameBody, push_merged},
+    permission::{self, PermissionRule},
     task::PermissionPolicy,
 };
 
@@ -14,6 +18,7 @@ pub(super) struct Stream {
     tools: BTreeMap<String, ToolCall>,
     asking: Vec<PermissionRequest>,
     commands: Vec<AgentCommand>,
+    settings: AgentSettings,
     stored: u64,
     heard: bool,
     has_text: bool,
@@ -30,23 +35,34 @@ pub(super) struct Taken {
     pub(super) asks: bool,
 }
 
+/// How a turn's permission requests are answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leave<'a> {
+    /// By what policy.
+    pub(super) policy: PermissionPolicy,
+    /// The rules of [`PermissionPolicy::Auto`].
+    pub(super) rules: &'a [PermissionRule],
+    /// How long a user is waited for.
+    pub(super) patience: Duration,
+}
+
 impl Stream {
     pub(super) fn new(commands: Vec<AgentCommand>) -> Self {
         Self { commands, ..Self::default() }
     }
 
     /// Turns a batch of updates into frames, neighbouring text merged.
-    pub(super) fn take(&mut self, batch: Vec<AgentUpdate>, policy: PermissionPolicy) -> Taken {
+    pub(super) fn take(&mut self, batch: Vec<AgentUpdate>, leave: Leave<'_>) -> Taken {
         let mut taken = Taken::default();
         self.heard |= !batch.is_empty();
         for update in batch {
-            self.take_one(update, policy, &mut taken);
+            self.take_one(update, leave, &mut taken);
         }
         self.stored += taken.frames.iter().map(|frame| frame.weight() as u64).sum::<u64>();
         taken
     }
 
-    fn take_one(&mut self, update: AgentUpdate, policy: PermissionPolicy, taken: &mut Taken) {
+    fn take_one(&mut self, update: AgentUpdate, leave: Leave<'_>, taken: &mut Taken) {
         let frames = &mut taken.frames;
         match update {
             AgentUpdate::Text(content) if content.is_empty() => {}
@@ -70,8 +86,11 @@ impl Stream {
             AgentUpdate::Plan(entries) => frames.push(FrameBody::Plan { entries }),
             AgentUpdate::Usage(usage) => frames.push(FrameBody::Usage { usage }),
             AgentUpdate::Commands(commands) => frames.extend(self.new_commands(commands)),
+            AgentUpdate::Settings(settings) => frames.extend(self.new_settings(settings)),
             AgentUpdate::Notice(Notice { code, text }) => frames.push(FrameBody::Notice { code, text }),
-            AgentUpdate::Permission(request) => self.ask(request, policy, taken),
+            // The driver keeps it; it is no frame.
+            AgentUpdate::Conversation(_) => {}
+            AgentUpdate::Permission(request) => self.ask(request, leave, taken),
         }
     }
 
@@ -84,17 +103,23 @@ impl Stream {
         Some(FrameBody::AgentCommands { commands })
     }
 
-    fn ask(&mut self, request: PermissionRequest, policy: PermissionPolicy, taken: &mut Taken) {
+    /// What is told of choices replaces what was known, where it differs.
+    pub(super) fn new_settings(&mut self, settings: AgentSettings) -> Option<FrameBody> {
+        if settings.is_empty() || settings == self.settings {
+            return None;
+        }
+        self.settings.clone_from(&settings);
+        Some(FrameBody::AgentSettings { settings })
+    }
+
+    fn ask(&mut self, request: PermissionRequest, leave: Leave<'_>, taken: &mut Taken) {
         if self.asking.iter().any(|open| open.id == request.id) {
             return;
         }
-        let by_policy = match policy {
-            PermissionPolicy::Ask => None,
-            PermissionPolicy::Allow => Some(Answer::Allow),
-            PermissionPolicy::Deny => Some(Answer::Deny),
-        };
         let id = request.id.clone();
-        taken.frames.push(FrameBody::PermissionRequest { request: request.clone() });
+        let by_policy = permission::decide(leave.policy, leave.rules, &request);
+        let waits_s = by_policy.is_none().then_some(leave.patience.as_secs());
+        taken.frames.push(FrameBody::PermissionRequest { request: request.clone(), waits_s });
         let Some(answer) = by_policy else {
             self.asking.push(request);
             taken.asks = true;

@@ -9,7 +9,7 @@ use dispatch_core::{
     },
     change::{ChangeDraft, FileChange, FileChangeKind, Snapshot},
     ports::{Collected, Release, SessionInfo, WriteAnswer},
-    profile::{BackendProfile, Life, Stop, TurnLimits},
+    profile::{BackendProfile, Conversation, Life, Stop, TurnLimits},
     routing::Route,
     task::{PermissionPolicy, TerminalReason},
     turn::{Effect, Effects, Event, Phase, Turn, TurnPlan},
@@ -21,24 +21,32 @@ pub static WARM: BackendProfile = BackendProfile {
     name: "warm",
     route: Route::WarmAcp,
     life: Life::Warm,
+    conversation: Conversation::OfChat,
     stop: &[
         (Stop::Ask, Duration::from_secs(10)),
         (Stop::Terminate, Duration::from_secs(5)),
         (Stop::Kill, Duration::from_secs(2)),
     ],
 };
-pub static ONE_SHOT: BackendProfile =
-    BackendProfile { name: "one-shot", route: Route::OneShotAcp, life: Life::PerTurn, ..WARM };
+pub static ONE_SHOT: BackendProfile = BackendProfile {
+    name: "one-shot",
+    route: Route::OneShotAcp,
+    life: Life::PerTurn,
+    conversation: Conversation::OfTask,
+    ..WARM
+};
 pub static PTY: BackendProfile = BackendProfile {
     name: "pty",
     route: Route::OneShotPty,
     life: Life::PerTurn,
+    conversation: Conversation::OfTask,
     stop: &[(Stop::Terminate, Duration::from_secs(5)), (Stop::Kill, Duration::from_secs(2))],
 };
 pub static NATIVE: BackendProfile = BackendProfile {
     name: "native",
     route: Route::Native,
     life: Life::PerTurn,
+    conversation: Conversation::Told,
     stop: &[(Stop::Ask, Duration::from_secs(10))],
 };
 pub static PROFILES: [&BackendProfile; 4] = [&WARM, &ONE_SHOT, &PTY, &NATIVE];
@@ -49,6 +57,7 @@ pub fn plan(profile: &'static BackendProfile) -> TurnPlan {
         profile,
         limits: TurnLimits { output_bytes: 4096, ..TurnLimits::default() },
         permissions: PermissionPolicy::Ask,
+        rules: [].into(),
         worktree: match profile.route {
             Route::Native => None,
             Route::WarmAcp => Some(Release::Keep),
@@ -56,6 +65,7 @@ pub fn plan(profile: &'static BackendProfile) -> TurnPlan {
         },
         commands: vec![],
         notices: vec![],
+        resumed: false,
     }
 }
 
@@ -141,6 +151,7 @@ pub fn asks_with(id: &str, kinds: &[OptionKind]) -> Event {
         id: id.into(),
         tool_call: ToolCall::default(),
         options: kinds.iter().map(option).collect(),
+        paths: vec![],
     })])
 }
 

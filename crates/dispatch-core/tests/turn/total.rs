@@ -136,7 +136,7 @@ fn events() -> Vec<Event> {
         Event::ChangeCollected(Err("git failed".into())),
         Event::WorkspaceReleased,
     ];
-    for answer in [Answer::Allow, Answer::Deny, Answer::Cancelled] {
+    for answer in [Answer::Allow, Answer::Deny, Answer::Lapsed, Answer::Cancelled] {
         events.push(Event::PermissionAnswered { id: "ask".into(), answer });
     }
     events.extend(Timer::ALL.map(Event::Elapsed));

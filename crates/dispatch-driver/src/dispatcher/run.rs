@@ -350,6 +350,10 @@ impl Dispatcher {
     /// Leaves the record. What fails here lapses by itself, so an end at once does not wait for it.
     async fn leave(&self, shutdown: &mut mpsc::Receiver<Shutdown>) {
         let leaving = async {
+            // All of them have the same ones.
+            if let Some(node) = self.nodes.all().next() {
+                node.release_agents().await;
+            }
             for node in self.nodes.all() {
                 if let Err(error) = node.leave().await {
                     tracing::warn!(node = %node.id(), %error, "the record could not be left");

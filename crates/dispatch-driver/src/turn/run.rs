@@ -7,7 +7,8 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 use dispatch_core::{
     agent::{End, EndedHow, Failure},
     ids::MessageId,
-    ports::{AgentControl, Backend, CancelFlag, SessionSpec, WriteAnswer},
+    ports::{AgentControl, Backend, CancelFlag, Lineage, SessionSpec, WriteAnswer},
+    profile::Conversation,
     task::{Claim, TerminalReason},
     turn::{Effect, Event, Phase, Turn, TurnPlan},
 };
@@ -27,6 +28,7 @@ use crate::{
 /// What a call to a port came to.
 enum Answered {
     Event(Event),
+    Nothing,
     WorkspaceReady(PathBuf),
     MessageBegun(WriteAnswer, MessageId),
     Settled(WriteAnswer, TurnReport),
@@ -53,6 +55,8 @@ pub(super) struct RunningTurn {
     spec: SessionSpec,
     prompt: String,
     message: Option<MessageId>,
+    /// Where the conversation that the agent goes on with is to be found.
+    lineage: Option<Lineage>,
     /// The agent's own id of the conversation, until it is recorded.
     conversation: Option<String>,
     report: TurnReport,
@@ -68,6 +72,11 @@ impl RunningTurn {
         agent: String,
     ) -> Self {
         let key = claim.key();
+        let lineage = match course.profile.conversation {
+            Conversation::OfTask => claim.resumed.then_some(Lineage::Task),
+            Conversation::OfChat => Some(Lineage::Chat),
+            Conversation::Told => None,
+        };
         let task = claim.task;
         let Course { route, backend, profile, commands, worktree, notices } = course;
         let (machine, due) = Turn::begin(TurnPlan {
@@ -75,9 +84,11 @@ impl RunningTurn {
             profile,
             limits: config.limits,
             permissions: task.permissions,
+            rules: Arc::clone(&config.rules),
             worktree: worktree.as_ref().map(|(_, release)| *release),
             commands,
             notices,
+            resumed: claim.resumed,
         });
         let workspace = worktree.map(|(spec, _)| {
             WorkspaceCalls::new(Arc::clone(&ports.workspace), Arc::clone(&ports.store), key, spec)
@@ -85,6 +96,7 @@ impl RunningTurn {
         let writer = Writer::spawn(Arc::clone(&ports.store), Arc::clone(&ports.publisher), key);
         let spec = SessionSpec {
             task: task.id,
+            session: task.session,
             chat: task.chat,
             run_tag: config.run_tag.clone(),
             agent: task.options.agent,
@@ -93,7 +105,9 @@ impl RunningTurn {
             model: task.options.model.clone(),
             mode: task.options.mode,
             thinking: task.options.thinking,
-            resume: claim.resume,
+            permissions: task.permissions,
+            resume: None,
+            history: Vec::new(),
         };
         let settler = Settler {
             ports,
@@ -121,6 +135,7 @@ impl RunningTurn {
             spec,
             prompt: task.input,
             message: None,
+            lineage,
             conversation: None,
             report: TurnReport::Abandoned,
             store_lost: false,
@@ -166,6 +181,7 @@ impl RunningTurn {
                 }
                 news = next_news(&mut self.session), if !full => match news {
                     Some(News::Control(control)) => self.control = Some(control),
+                    Some(News::Conversation(id)) => self.record_conversation(id),
                     Some(News::Event(event)) => {
                         if let Event::SessionReady(info) = &event {
                             self.conversation.clone_from(&info.agent_session);
@@ -206,6 +222,7 @@ impl RunningTurn {
     fn take_answer(&mut self, answered: Result<Answered, tokio::task::JoinError>) -> Option<Event> {
         Some(match answered {
             Ok(Answered::Event(event)) => event,
+            Ok(Answered::Nothing) => return None,
             Ok(Answered::WorkspaceReady(path)) => {
                 self.spec.cwd = path;
                 Event::WorkspaceReady

@@ -184,18 +184,39 @@ CREATE INDEX change_project ON change(project, num);
 CREATE INDEX change_task    ON change(task, num);
 CREATE INDEX change_session ON change(session, num);
 
--- The agents' own ids of their conversations: the last of each task, so that a resumed one goes on with its own.
+-- The agents' own ids of their conversations, the last of each task: a resumed one goes on with its own, and a
+-- chat with the last of all of its tasks.
 CREATE TABLE agent_session (
-  task       bigint PRIMARY KEY REFERENCES task(num),
-  chat       bigint NOT NULL REFERENCES chat(num),
-  agent      text COLLATE "C" NOT NULL,
-  route      text,
-  worktree   text NOT NULL,
-  node       bigint,
-  id         text NOT NULL,
-  updated_at bigint NOT NULL
+  task     bigint PRIMARY KEY REFERENCES task(num),
+  chat     bigint NOT NULL REFERENCES chat(num),
+  agent    text COLLATE "C" NOT NULL,  -- empty is native inference
+  route    text,
+  worktree text NOT NULL,
+  node     bigint,
+  epoch    bigint NOT NULL,            -- of the turn that recorded it: the greatest is the last
+  id       text NOT NULL
 );
-CREATE INDEX agent_session_chat ON agent_session(chat, updated_at);
+CREATE INDEX agent_session_chat ON agent_session(chat, agent, epoch);
+
+-- Permission requests that wait for a user, each until its turn has heard the answer, or ends.
+CREATE TABLE permission (
+  num       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  task      bigint NOT NULL REFERENCES task(num),
+  epoch     bigint NOT NULL,
+  id        bytea NOT NULL,            -- UTF-8, as text cannot hold U+0000; unique within its turn
+  request   text NOT NULL,             -- JSON: PermissionRequest
+  asked_at  bigint NOT NULL,
+  lapses_at bigint NOT NULL,
+  answer    text                       -- allow, deny
+);
+CREATE UNIQUE INDEX permission_one ON permission(task, epoch, sha256(id));
+
+-- What each agent was last known to offer.
+CREATE TABLE agent_offer (
+  agent    text COLLATE "C" PRIMARY KEY,
+  commands text NOT NULL,              -- JSON: a list of AgentCommand
+  settings text NOT NULL               -- JSON: AgentSettings
+);
 
 CREATE TABLE node (
   num        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- never used again: tasks name it
@@ -208,7 +229,17 @@ CREATE TABLE node (
 ) WITH (fillfactor = 50);
 CREATE UNIQUE INDEX node_one ON node(id) WHERE NOT gone;
 
+-- What nodes keep between turns, by their own last word.
+CREATE TABLE warm (
+  node  bigint NOT NULL REFERENCES node(num) ON DELETE CASCADE,
+  place bigint NOT NULL,
+  chat  text COLLATE "C",              -- chat.id, where it is kept for one
+  agent text NOT NULL,                 -- JSON: WarmAgent
+  PRIMARY KEY (node, place)
+);
+
 -- Rows that change all the time; the default would let a fifth of them be dead.
 ALTER TABLE task    SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.02);
 ALTER TABLE session SET (autovacuum_vacuum_scale_factor = 0.01);
 ALTER TABLE node    SET (autovacuum_vacuum_scale_factor = 0.01);
+ALTER TABLE permission SET (autovacuum_vacuum_scale_factor = 0.01);

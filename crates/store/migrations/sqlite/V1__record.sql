@@ -167,18 +167,39 @@ CREATE INDEX change_project ON change(project, num);
 CREATE INDEX change_task    ON change(task, num);
 CREATE INDEX change_session ON change(session, num);
 
--- The agents' own ids of their conversations: the last of each task, so that a resumed one goes on with its own.
+-- The agents' own ids of their conversations, the last of each task: a resumed one goes on with its own, and a
+-- chat with the last of all of its tasks.
 CREATE TABLE agent_session (
-  task       INTEGER PRIMARY KEY REFERENCES task(num),
-  chat       INTEGER NOT NULL REFERENCES chat(num),
-  agent      TEXT NOT NULL,
-  route      TEXT,
-  worktree   TEXT NOT NULL,
-  node       INTEGER,
-  id         TEXT NOT NULL,
-  updated_at INTEGER NOT NULL
+  task     INTEGER PRIMARY KEY REFERENCES task(num),
+  chat     INTEGER NOT NULL REFERENCES chat(num),
+  agent    TEXT NOT NULL,              -- empty is native inference
+  route    TEXT,
+  worktree TEXT NOT NULL,
+  node     INTEGER,
+  epoch    INTEGER NOT NULL,           -- of the turn that recorded it: the greatest is the last
+  id       TEXT NOT NULL
 ) STRICT;
-CREATE INDEX agent_session_chat ON agent_session(chat, agent, updated_at);
+CREATE INDEX agent_session_chat ON agent_session(chat, agent, epoch);
+
+-- Permission requests that wait for a user, each until its turn has heard the answer, or ends.
+CREATE TABLE permission (
+  num       INTEGER PRIMARY KEY,
+  task      INTEGER NOT NULL REFERENCES task(num),
+  epoch     INTEGER NOT NULL,
+  id        TEXT NOT NULL,             -- unique within its turn
+  request   TEXT NOT NULL,             -- JSON: PermissionRequest
+  asked_at  INTEGER NOT NULL,
+  lapses_at INTEGER NOT NULL,
+  answer    TEXT                       -- allow, deny
+) STRICT;
+CREATE UNIQUE INDEX permission_one ON permission(task, epoch, id);
+
+-- What each agent was last known to offer.
+CREATE TABLE agent_offer (
+  agent    TEXT PRIMARY KEY,
+  commands TEXT NOT NULL,              -- JSON: a list of AgentCommand
+  settings TEXT NOT NULL               -- JSON: AgentSettings
+) STRICT;
 
 CREATE TABLE node (
   num       INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: tasks name it
@@ -188,6 +209,15 @@ CREATE TABLE node (
   joined_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX node_id ON node(id);
+
+-- What nodes keep between turns, by their own last word.
+CREATE TABLE warm (
+  node  INTEGER NOT NULL REFERENCES node(num) ON DELETE CASCADE,
+  place INTEGER NOT NULL,
+  chat  TEXT,                          -- chat.id, where it is kept for one
+  agent TEXT NOT NULL,                 -- JSON: WarmAgent
+  PRIMARY KEY (node, place)
+) STRICT;
 
 CREATE TABLE epoch (last INTEGER NOT NULL) STRICT;
 INSERT INTO epoch VALUES (0);

@@ -7,6 +7,7 @@ use dispatch_core::{
     ids::ChangeId,
     ports::{ChangeFilter, Decision, NewChange, SettledChange},
     routing::ChangeUse,
+    task::TurnKey,
 };
 use tokio_postgres::Row;
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     fault::Fault,
-    rows::{ChangeRow, or_left_out},
+    rows::{ChangeRow, or_left_out, result_tree},
 };
 
 const CHANGE: &str = "SELECT h.num, h.id, p.id, s.id, t.id, h.agent, h.state, h.from_failed_turn,
@@ -127,6 +128,17 @@ async fn holds_rejected_edits(tx: &mut Tx, session: i64, draft: &ChangeDraft) ->
         }
     }
     Ok(false)
+}
+
+/// What the last applied change of a running turn's session worktree made of it (SPEC R3).
+pub(super) async fn compared_with(db: &Db, key: &TurnKey) -> Result<Option<String>, Fault> {
+    const APPLIED: &str = "SELECT h.num, h.draft FROM task t JOIN change h ON h.session = t.session
+      WHERE t.id = $1 AND t.epoch = $2 AND t.state = 'running'
+        AND h.state = 'applied' AND h.mode = 'supersede'
+      ORDER BY h.decided_at DESC, h.num DESC LIMIT 1";
+    let rows = db.query(APPLIED, &[&key.task.to_string(), &key.epoch.0]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(result_tree(row.try_get(0)?, row.try_get(1)?))
 }
 
 const INSERT: &str = "INSERT INTO change (id, project, session, task, agent, mode, state, from_failed_turn,

@@ -33,11 +33,10 @@ const TRIES: usize = 3;
 static SHOW: LazyLock<String> = LazyLock::new(|| {
     let place = PLACE.replace("JOIN", "LEFT JOIN");
     format!(
-        "SELECT {COLUMNS}, p.path, a.id, t.ord, k.candidates, k.taken
+        "SELECT {COLUMNS}, p.path, t.resumed, t.ord, k.candidates, k.taken
 FROM (SELECT (SELECT count(*) FROM oldest) AS candidates, (SELECT count(*) FROM held) AS taken) k
   LEFT JOIN (SELECT * FROM unheard UNION ALL SELECT * FROM held) t ON true
-  {place} {DETAILS}
-  LEFT JOIN agent_session a ON a.task = t.num AND t.resumed AND a.route IS NOT DISTINCT FROM t.route"
+  {place} {DETAILS}"
     )
 });
 
@@ -206,7 +205,7 @@ fn read(rows: &[Row], free: i64) -> Result<Batch, Fault> {
             Ok(task) => {
                 let epoch = task.epoch.ok_or(Fault::Misuse("a claim without an epoch"))?;
                 let project_path = row.try_get::<_, Option<Vec<u8>>>(24)?.map(path_of);
-                let claim = Claim { task, epoch, project_path, resume: row.try_get(25)? };
+                let claim = Claim { task, epoch, project_path, resumed: row.try_get(25)? };
                 batch.claims.push((row.try_get(26)?, claim));
             }
             Err(bad) => batch.bad.push(bad),

@@ -4,7 +4,7 @@ use dispatch_core::{
     change::{Checkpoint, CheckpointKind},
     conversation::{Message, MessageState, Role},
     ids::{ChatId, CheckpointId, MessageId, TaskId},
-    ports::{NewCheckpoint, WriteAnswer},
+    ports::{Lineage, NewCheckpoint, WriteAnswer},
     task::{Name, TaskState, TurnKey},
 };
 use tokio_postgres::Row;
@@ -42,20 +42,34 @@ fn message_row(row: &Row) -> Result<MessageRow, Fault> {
     })
 }
 
+const MESSAGE: &str = "SELECT m.num, m.id, c.id, t.id, m.role, m.state, m.model, m.content,
+  m.content_truncated, m.reasoning, m.reasoning_truncated, p.parts,
+  CASE m.role WHEN 'user' THEN i.input END, m.usage, m.created_at, m.finished_at
+FROM message m JOIN chat c ON c.num = m.chat JOIN task t ON t.num = m.task
+  LEFT JOIN message_parts p ON p.message = m.num LEFT JOIN task_input i ON i.task = m.task";
+
+fn read_messages(rows: &[Row]) -> Result<Vec<Message>, Fault> {
+    let rows: Vec<_> = rows.iter().map(message_row).collect::<Result<_, _>>()?;
+    Ok(rows.into_iter().filter_map(|row| or_left_out(row.read())).collect())
+}
+
 /// A chat's messages, oldest first.
 pub(super) async fn messages(db: &Db, chat: ChatId) -> Result<Vec<Message>, Fault> {
-    const MESSAGES: &str = "SELECT m.num, m.id, c.id, t.id, m.role, m.state, m.model, m.content,
-      m.content_truncated, m.reasoning, m.reasoning_truncated, p.parts,
-      CASE m.role WHEN 'user' THEN i.input END, m.usage, m.created_at, m.finished_at
-    FROM message m JOIN chat c ON c.num = m.chat JOIN task t ON t.num = m.task
-      LEFT JOIN message_parts p ON p.message = m.num LEFT JOIN task_input i ON i.task = m.task
-    WHERE m.chat = $1 ORDER BY m.num";
     let id = chat.to_string();
     let rows = db.query("SELECT num FROM chat WHERE id = $1", &[&id]).await?;
     let num: i64 = rows.first().ok_or(Fault::NotFound { what: "chat", id })?.try_get(0)?;
-    let rows = db.query(MESSAGES, &[&num]).await?;
-    let rows: Vec<_> = rows.iter().map(message_row).collect::<Result<_, _>>()?;
-    Ok(rows.into_iter().filter_map(|row| or_left_out(row.read())).collect())
+    read_messages(&db.query(&format!("{MESSAGE} WHERE m.chat = $1 ORDER BY m.num"), &[&num]).await?)
+}
+
+/// What was said in a running turn's chat before its task, task by task: a task's request was recorded when it
+/// began to wait, perhaps before the answer to the one ahead of it.
+pub(super) async fn history(db: &Db, key: &TurnKey) -> Result<Vec<Message>, Fault> {
+    let sql = format!(
+        "{MESSAGE} JOIN task own ON own.chat = m.chat AND own.ord > t.ord
+         WHERE own.id = $1 AND own.epoch = $2 AND own.state = 'running' AND m.state <> 'streaming'
+         ORDER BY t.ord, m.num"
+    );
+    read_messages(&db.query(&sql, &[&key.task.to_string(), &key.epoch.0]).await?)
 }
 
 /// Begins a turn's assistant message, or finds the one that an earlier attempt left empty. The task's row is
@@ -159,9 +173,10 @@ pub(super) async fn add_checkpoint(
       INSERT INTO checkpoint (id, task, session, message, kind, worktree, snapshot, created_at)
       SELECT $3, num, session, (SELECT m.num FROM message m WHERE m.id = $4), $5, $6, $7, now_ms() FROM whose
       ON CONFLICT DO NOTHING RETURNING id),
-    -- What was rejected is about to leave the worktree (SPEC R3).
+    -- What was rejected is about to leave the worktree (SPEC R3): what a turn in another one made is not.
     restored AS (
-      UPDATE change h SET restored = true FROM whose WHERE h.session = whose.session AND $8)
+      UPDATE change h SET restored = true FROM whose WHERE h.session = whose.session AND $8
+        AND EXISTS (SELECT FROM checkpoint k WHERE k.task = h.task AND k.worktree = $6))
     SELECT id FROM added";
     const FIND: &str = "SELECT k.id FROM checkpoint k JOIN task t ON t.num = k.task
       WHERE t.id = $1 AND ($2::bigint IS NULL OR t.epoch = $2) AND k.kind = $3
@@ -227,14 +242,36 @@ pub(super) async fn record_agent_session(
     worktree: &str,
 ) -> Result<WriteAnswer, Fault> {
     const RECORD: &str = "WITH turn AS MATERIALIZED (
-      SELECT num, chat, agent, route, node FROM task
+      SELECT num, chat, agent, route, node, epoch FROM task
       WHERE id = $1 AND epoch = $2 AND state = 'running' FOR NO KEY UPDATE)
-    INSERT INTO agent_session (task, chat, agent, route, worktree, node, id, updated_at)
-    SELECT num, chat, agent, route, $3, node, $4, now_ms() FROM turn
-    ON CONFLICT (task) DO UPDATE SET agent = excluded.agent, route = excluded.route,
-      worktree = excluded.worktree, node = excluded.node, id = excluded.id, updated_at = excluded.updated_at
+    INSERT INTO agent_session (task, chat, agent, route, worktree, node, epoch, id)
+    SELECT num, chat, agent, route, $3, node, epoch, $4 FROM turn
+    ON CONFLICT (task) DO UPDATE SET route = excluded.route, worktree = excluded.worktree,
+      node = excluded.node, epoch = excluded.epoch, id = excluded.id
     RETURNING task";
     let (id, worktree) = (shown(id), shown(worktree));
     let rows = db.query(RECORD, &[&key.task.to_string(), &key.epoch.0, &worktree, &id]).await?;
     Ok(if rows.is_empty() { WriteAnswer::Fenced } else { WriteAnswer::Done })
+}
+
+/// The agent's own id of the conversation that a running turn goes on with (SPEC W2).
+pub(super) async fn agent_session(
+    db: &Db,
+    key: &TurnKey,
+    lineage: Lineage,
+    worktree: &str,
+) -> Result<Option<String>, Fault> {
+    const OF_TASK: &str = "SELECT a.id FROM task t
+      JOIN agent_session a ON a.task = t.num AND a.route IS NOT DISTINCT FROM t.route
+    WHERE t.id = $1 AND t.epoch = $2 AND t.state = 'running' AND t.resumed";
+    const OF_CHAT: &str = "SELECT a.id FROM task t
+      JOIN agent_session a ON a.chat = t.chat AND a.agent = t.agent AND a.route IS NOT DISTINCT FROM t.route
+        AND a.worktree = $3
+    WHERE t.id = $1 AND t.epoch = $2 AND t.state = 'running' ORDER BY a.epoch DESC LIMIT 1";
+    let task = key.task.to_string();
+    let rows = match lineage {
+        Lineage::Task => db.query(OF_TASK, &[&task, &key.epoch.0]).await?,
+        Lineage::Chat => db.query(OF_CHAT, &[&task, &key.epoch.0, &shown(worktree)]).await?,
+    };
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
 }

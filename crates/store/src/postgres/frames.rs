@@ -9,13 +9,15 @@ use dispatch_core::{
 use tokio_postgres::Row;
 
 use super::{
-    db::{Db, Tx},
+    db::{Db, Step, Tx},
+    noted,
     queue::LOCK_SESSION,
     tasks::at_most,
 };
 use crate::{
     end::encode,
     fault::Fault,
+    noted::Noted,
     rows::{FrameRow, frame_body, or_left_out},
 };
 
@@ -56,17 +58,20 @@ pub(super) async fn append(
     key: &TurnKey,
     batch: u64,
     message: Option<MessageId>,
-    bodies: &[String],
+    (bodies, noted): (&[String], &Noted),
 ) -> Result<Option<Appended>, Fault> {
     let session = key.session.to_string();
     let batch = i64::try_from(batch).map_err(|_| Fault::Misuse("more batches than can be counted"))?;
     let message_id = message.map(|id| id.to_string());
-    let [_, rows] = tx
-        .pipeline_and_commit([
-            (LOCK_SESSION, &[&session]),
-            (APPEND, &[&key.task.to_string(), &key.epoch.0, &batch, &message_id, &bodies, &session]),
-        ])
-        .await?;
+    let task = key.task.to_string();
+    let lock: Step<'_> = (LOCK_SESSION, &[&session]);
+    let append: Step<'_> = (APPEND, &[&task, &key.epoch.0, &batch, &message_id, &bodies, &session]);
+    let rows = if noted.is_empty() {
+        let [_, rows] = tx.pipeline_and_commit([lock, append]).await?;
+        rows
+    } else {
+        noted::append(tx, (&task, key.epoch.0, batch), [lock, append], noted).await?
+    };
     let Some(row) = rows.first() else { return Ok(None) };
     let (first, ts) = (row.try_get(0)?, row.try_get(1)?);
     match (first, ts) {

@@ -25,7 +25,10 @@ mod frames;
 mod host;
 mod listener;
 mod node;
+mod noted;
 mod notifier;
+mod offers;
+mod permissions;
 mod queue;
 mod records_port;
 mod recover;
@@ -35,6 +38,7 @@ mod store_port;
 mod tasks;
 mod text;
 mod turns;
+mod warm;
 
 pub use connect::{ConnectError, PostgresConfig, SCHEMA};
 pub use store::PostgresStore;

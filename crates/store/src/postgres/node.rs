@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use dispatch_core::{
-    ids::{NodeId, TaskId},
-    ports::{NodeInfo, NodeView},
+    ids::{ChatId, NodeId, TaskId},
+    ports::{NodeInfo, NodeView, Orders, PermissionAnswer},
 };
+use tokio_postgres::Row;
 
 use super::{
     db::{Db, made_meanwhile},
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     fault::Fault,
     node_lock::{self, NodeLock},
-    rows::{NodeRow, or_left_out},
+    rows::{AnswerRow, NodeRow, or_left_out},
 };
 
 /// Takes the node's lock file, which may have to be waited for.
@@ -58,22 +59,41 @@ pub(super) async fn holds(db: &Db, num: i64) -> Result<bool, Fault> {
     Ok(!db.query(HOLDS, &[&num]).await?.is_empty())
 }
 
-/// Renews a lease; returns the node's tasks that are to stop, or `None` when it is lost.
-pub(super) async fn renew(db: &Db, num: i64, lease: Duration) -> Result<Option<Vec<TaskId>>, Fault> {
+/// Renews a lease; returns what the record has for the node, or `None` when it is lost.
+pub(super) async fn renew(db: &Db, num: i64, lease: Duration) -> Result<Option<Orders>, Fault> {
     const RENEW: &str = "WITH me AS (
       UPDATE node SET expires_at = clock_timestamp() + make_interval(secs => $2)
-      WHERE num = $1 AND NOT gone AND expires_at > clock_timestamp() RETURNING num)
-    SELECT t.id FROM me LEFT JOIN task t ON t.node = me.num AND t.state = 'running' AND t.stopped IS NOT NULL
-    ORDER BY t.num";
+      WHERE num = $1 AND NOT gone AND expires_at > clock_timestamp() RETURNING num),
+    mine AS MATERIALIZED (
+      SELECT t.num, t.id, t.epoch, t.stopped FROM me JOIN task t ON t.node = me.num AND t.state = 'running')
+    SELECT 0 AS kind, 0 AS num, '', ''::bytea, '' FROM me
+    UNION ALL SELECT 1, num, id, '', '' FROM mine WHERE stopped IS NOT NULL
+    UNION ALL SELECT 2, p.num, mine.id, p.id, p.answer FROM mine
+      JOIN permission p ON p.task = mine.num AND p.epoch = mine.epoch WHERE p.answer IS NOT NULL
+    UNION ALL SELECT DISTINCT 3, c.num, c.id, ''::bytea, '' FROM me JOIN warm w ON w.node = me.num
+      JOIN chat c ON c.id = w.chat JOIN session s ON s.num = c.session WHERE NOT (c.open AND s.open)
+    ORDER BY kind, num";
     let rows = db.query(RENEW, &[&num, &lease.as_secs_f64()]).await?;
     if rows.is_empty() {
         return Ok(None);
     }
-    let mut stopped = Vec::new();
+    let mut orders = Orders::default();
     for row in &rows {
-        stopped.extend(row.try_get::<_, Option<&str>>(0)?.and_then(|id| id.parse::<TaskId>().ok()));
+        let id: &str = row.try_get(2)?;
+        match row.try_get(0)? {
+            1 => orders.stops.extend(id.parse::<TaskId>()),
+            2 => orders.answers.extend(answer_row(row)?),
+            3 => orders.closed.extend(id.parse::<ChatId>()),
+            _ => {}
+        }
     }
-    Ok(Some(stopped))
+    Ok(Some(orders))
+}
+
+fn answer_row(row: &Row) -> Result<Option<PermissionAnswer>, Fault> {
+    let id = String::from_utf8_lossy(row.try_get(3)?).into_owned();
+    let answer = AnswerRow { num: row.try_get(1)?, task: row.try_get(2)?, id, answer: row.try_get(4)? };
+    Ok(or_left_out(answer.read()))
 }
 
 /// Gives a node up; its turns are any recovery's from now on.
@@ -84,6 +104,11 @@ pub(super) async fn leave(db: &Db, num: i64) -> Result<(), Fault> {
 
 /// Nodes that are not known to be dead, oldest first.
 pub(super) async fn live(db: &Db, host: &Host) -> Result<Vec<NodeView>, Fault> {
+    Ok(live_rows(db, host).await?.into_iter().filter_map(|node| or_left_out(node.read())).collect())
+}
+
+/// The same as they are stored.
+pub(super) async fn live_rows(db: &Db, host: &Host) -> Result<Vec<NodeRow>, Fault> {
     const LIVE: &str = "SELECT n.num, n.id, n.label, n.joined_at,
       (SELECT count(*) FROM task t WHERE t.state = 'running' AND t.node = n.num), n.host = $1
     FROM node n WHERE NOT n.gone AND n.expires_at > now() ORDER BY n.num";
@@ -97,7 +122,7 @@ pub(super) async fn live(db: &Db, host: &Host) -> Result<Vec<NodeView>, Fault> {
             running: row.try_get(4)?,
         };
         if !row.try_get::<_, bool>(5)? || !node_lock::is_free(&host.nodes, &node.id)? {
-            live.extend(or_left_out(node.read()));
+            live.push(node);
         }
     }
     Ok(live)

@@ -4,14 +4,14 @@ use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use dispatch_core::{
-    agent::Cost,
+    agent::{Answer, Cost},
     change::{Change, Checkpoint},
     conversation::Message,
     frame::Frame,
     ids::{ChangeId, ChatId, CheckpointId, ProjectId, Seq, SessionId, TaskId},
     ports::{
-        ChangeFilter, Decision, NewChange, NewCheckpoint, NewProject, NodeView, Records, RecordsError,
-        SessionFilter, SessionView, TaskFilter, Totals, WaitsFor,
+        ChangeFilter, Decision, NewChange, NewCheckpoint, NewProject, NodeView, OpenPermission, Records,
+        RecordsError, SessionFilter, SessionView, TaskFilter, Totals, WaitsFor, WarmView,
     },
     task::{NewTask, Project, Task},
 };
@@ -21,7 +21,7 @@ use super::{
     conversations::{self, Whose},
     create,
     db::{CALL, Db, LONG_CALL, made_meanwhile, within},
-    frames, node, queue, recover, sessions, tasks,
+    frames, node, permissions, queue, recover, sessions, tasks, warm,
 };
 use crate::fault::Fault;
 
@@ -132,8 +132,35 @@ impl Records for PostgresStore {
         .await
     }
 
+    async fn reopen_session(&self, session: SessionId) -> Result<SessionView, RecordsError> {
+        call("opening a session again", async {
+            let mut tx = self.db.begin().await?;
+            let opened = sessions::reopen(&mut tx, session).await?;
+            self.commit(tx).await?;
+            Ok(opened)
+        })
+        .await
+    }
+
     async fn nodes(&self) -> Result<Vec<NodeView>, RecordsError> {
         call("listing nodes", node::live(&self.db, &self.host)).await
+    }
+
+    async fn warm(&self) -> Result<Vec<WarmView>, RecordsError> {
+        call("listing what is kept", warm::all(&self.db, &self.host)).await
+    }
+
+    async fn permissions(&self, task: Option<TaskId>) -> Result<Vec<OpenPermission>, RecordsError> {
+        call("listing permission requests", permissions::open(&self.db, task)).await
+    }
+
+    async fn answer_permission(&self, task: TaskId, id: &str, answer: Answer) -> Result<(), RecordsError> {
+        call("answering a permission request", async {
+            let mut tx = self.db.begin().await?;
+            permissions::answer(&mut tx, task, id, answer).await?;
+            self.commit(tx).await
+        })
+        .await
     }
 
     async fn messages(&self, chat: ChatId) -> Result<Vec<Message>, RecordsError> {

@@ -286,6 +286,8 @@ pub(super) async fn close_session(tx: &mut Tx, id: SessionId) -> Result<SessionV
         ])
         .await?;
     if let Some(row) = closed.first() {
+        // Nodes may keep agents for its chats.
+        tx.wakes = true;
         // The newest first: so none becomes claimable on the way.
         let session: i64 = row.try_get(0)?;
         let [_, left] = tx

@@ -8,9 +8,11 @@ use tokio_postgres::Row;
 
 use super::{
     db::{Db, Tx},
+    queue::LOCK_SESSION,
     tasks::Clauses,
 };
 use crate::{
+    admission::check_reopening,
     fault::Fault,
     rows::{SessionRow, or_left_out},
 };
@@ -49,6 +51,15 @@ pub(super) async fn session(db: &Db, id: SessionId) -> Result<SessionView, Fault
 /// The same within a transaction.
 pub(super) async fn session_in(tx: &mut Tx, id: SessionId) -> Result<SessionView, Fault> {
     found(tx.query(&format!("{SESSION} WHERE s.id = $1"), &[&id.to_string()]).await?, id)
+}
+
+/// Opens a closed session again (SPEC R4).
+pub(super) async fn reopen(tx: &mut Tx, id: SessionId) -> Result<SessionView, Fault> {
+    tx.query(LOCK_SESSION, &[&id.to_string()]).await?;
+    let found = session_in(tx, id).await?;
+    check_reopening(&found)?;
+    tx.query("UPDATE session SET open = true WHERE id = $1", &[&id.to_string()]).await?;
+    Ok(SessionView { open: true, ..found })
 }
 
 pub(super) async fn sessions(db: &Db, filter: &SessionFilter) -> Result<Vec<SessionView>, Fault> {

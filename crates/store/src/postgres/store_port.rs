@@ -4,23 +4,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dispatch_core::{
+    agent::AgentOffer,
+    conversation::Message,
     frame::{Frame, FrameBody},
     ids::{Epoch, MessageId, TaskId},
     ports::{
-        Appended, ClaimRequest, Lease, NewCheckpoint, NodeInfo, Recovered, Settlement, StopAnswer, Store,
-        StoreError, Wakeups, WriteAnswer,
+        Appended, ClaimRequest, Lease, Lineage, NewCheckpoint, NodeInfo, Orders, Recovered, Settlement,
+        StopAnswer, Store, StoreError, Wakeups, WarmAgent, WriteAnswer,
     },
     routing::Route,
     task::{Claim, Name, TurnKey},
 };
 
 use super::{
-    PostgresStore, claim,
+    PostgresStore, changes, claim,
     conversations::{self, Whose},
     db::{CALL, LONG_CALL, within},
-    node, recover,
+    node, offers, recover,
     store::HeldNode,
-    turns,
+    turns, warm,
 };
 use crate::{end::End, fault::Fault};
 
@@ -59,7 +61,7 @@ impl Store for PostgresStore {
         .await
     }
 
-    async fn renew(&self, lease: &Lease) -> Result<Option<Vec<TaskId>>, StoreError> {
+    async fn renew(&self, lease: &Lease) -> Result<Option<Orders>, StoreError> {
         let Some(num) = self.node(lease.node) else { return Ok(None) };
         // Later than this the answer is of no use.
         call_within(CALL.min(self.lease), "renewing the lease", node::renew(&self.db, num, self.lease)).await
@@ -130,6 +132,33 @@ impl Store for PostgresStore {
     ) -> Result<WriteAnswer, StoreError> {
         let record = conversations::record_agent_session(&self.db, turn, id, worktree);
         call("recording the agent's session", record).await
+    }
+
+    async fn agent_session(
+        &self,
+        turn: &TurnKey,
+        lineage: Lineage,
+        worktree: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let find = conversations::agent_session(&self.db, turn, lineage, worktree);
+        call("reading the agent's session", find).await
+    }
+
+    async fn compared_with(&self, turn: &TurnKey) -> Result<Option<String>, StoreError> {
+        call("reading the applied change", changes::compared_with(&self.db, turn)).await
+    }
+
+    async fn history(&self, turn: &TurnKey) -> Result<Vec<Message>, StoreError> {
+        call_within(LONG_CALL, "reading a chat", conversations::history(&self.db, turn)).await
+    }
+
+    async fn agent_offer(&self, agent: &Name) -> Result<AgentOffer, StoreError> {
+        call("reading what an agent offers", offers::offer(&self.db, agent)).await
+    }
+
+    async fn record_warm(&self, lease: &Lease, warm: &[WarmAgent]) -> Result<(), StoreError> {
+        let Some(num) = self.node(lease.node) else { return Ok(()) };
+        call("recording what is kept", warm::record(&self.db, num, warm)).await
     }
 
     async fn record_prompt_sent(&self, turn: &TurnKey) -> Result<WriteAnswer, StoreError> {

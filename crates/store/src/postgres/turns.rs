@@ -13,12 +13,14 @@ use super::{
     changes, conversations,
     db::{Db, Tx},
     frames::{self, Answered, Source},
+    noted::CLOSE_ALL,
     queue::{self, LOCK_SESSION},
     text::shown,
 };
 use crate::{
     end::{End, encode},
     fault::Fault,
+    noted::Noted,
     rows::Stage,
 };
 
@@ -138,7 +140,8 @@ pub(super) async fn requeue(
 
 /// Makes a running task claimable again, in its place.
 pub(super) async fn put_back(tx: &mut Tx, task: i64) -> Result<(), Fault> {
-    tx.query("UPDATE task SET state = 'ready', node = NULL WHERE num = $1", &[&task]).await?;
+    const PUT_BACK: &str = "UPDATE task SET state = 'ready', node = NULL WHERE num = $1";
+    tx.pipeline([(PUT_BACK, &[&task]), (CLOSE_ALL, &[&task])]).await?;
     tx.wakes = true;
     Ok(())
 }
@@ -212,6 +215,7 @@ async fn record_result(
             &[&task, &stage.as_str(), &reason],
         ),
         (RESULT, &[&task, &summary, &input, &output, &cost, &currency]),
+        (CLOSE_ALL, &[&task]),
     ])
     .await?;
     Ok(())
@@ -225,6 +229,6 @@ pub(super) async fn append(
     message: Option<MessageId>,
     bodies: &[FrameBody],
 ) -> Result<Option<dispatch_core::ports::Appended>, Fault> {
-    let bodies = encode(bodies)?;
-    frames::append(db.begin().await?, key, batch, message, &bodies).await
+    let (bodies, noted) = (encode(bodies)?, Noted::of(bodies)?);
+    frames::append(db.begin().await?, key, batch, message, (&bodies, &noted)).await
 }

@@ -7,6 +7,7 @@ use dispatch_core::{
     ids::{ChangeId, Timestamp},
     ports::{ChangeFilter, Decision, NewChange, SettledChange},
     routing::ChangeUse,
+    task::TurnKey,
 };
 use rusqlite::{OptionalExtension, Row, Transaction, types::Value};
 
@@ -14,7 +15,7 @@ use super::lookup::{limit, maybe_text, number, text};
 use crate::{
     fault::Fault,
     fresh::now,
-    rows::{ChangeRow, or_left_out},
+    rows::{ChangeRow, or_left_out, result_tree},
 };
 
 const CHANGE: &str = "SELECT h.num, h.id, p.id, s.id, t.id, h.agent, h.state, h.from_failed_turn,
@@ -125,6 +126,20 @@ fn holds_rejected_edits(tx: &Transaction<'_>, session: i64, draft: &ChangeDraft)
         }
     }
     Ok(false)
+}
+
+/// What the last applied change of a running turn's session worktree made of it (SPEC R3).
+pub(super) fn compared_with(tx: &Transaction<'_>, key: &TurnKey) -> Result<Option<String>, Fault> {
+    let applied = tx
+        .prepare_cached(
+            "SELECT h.num, h.draft FROM task t JOIN change h ON h.session = t.session
+             WHERE t.id = ?1 AND t.epoch = ?2 AND t.state = 'running'
+               AND h.state = 'applied' AND h.mode = 'supersede'
+             ORDER BY h.decided_at DESC, h.num DESC LIMIT 1",
+        )?
+        .query_row((key.task.to_string(), key.epoch.0), |row| Ok((row.get(0)?, text(row, 1)?)))
+        .optional()?;
+    Ok(applied.and_then(|(num, draft)| result_tree(num, &draft)))
 }
 
 fn insert(

@@ -4,8 +4,8 @@ use dispatch_core::{
     change::{Checkpoint, CheckpointKind},
     conversation::{Message, MessageState, Role},
     ids::{ChatId, CheckpointId, MessageId, TaskId},
-    ports::NewCheckpoint,
-    task::{Name, TaskState},
+    ports::{Lineage, NewCheckpoint},
+    task::{Name, TaskState, TurnKey},
 };
 use rusqlite::{OptionalExtension, Row, Transaction};
 
@@ -38,6 +38,13 @@ fn message_row(row: &Row<'_>) -> rusqlite::Result<MessageRow> {
     })
 }
 
+const MESSAGE: &str =
+    "SELECT m.num, m.id, c.id, t.id, m.role, m.state, m.model, m.content, m.content_truncated,
+  m.reasoning, m.reasoning_truncated, p.parts, CASE m.role WHEN 'user' THEN i.input END, m.usage,
+  m.created_at, m.finished_at
+FROM message m JOIN chat c ON c.num = m.chat JOIN task t ON t.num = m.task
+  LEFT JOIN message_parts p ON p.message = m.num LEFT JOIN task_input i ON i.task = m.task";
+
 /// A chat's messages, oldest first.
 pub(super) fn messages(tx: &Transaction<'_>, chat: ChatId) -> Result<Vec<Message>, Fault> {
     let chat = chat.to_string();
@@ -46,16 +53,22 @@ pub(super) fn messages(tx: &Transaction<'_>, chat: ChatId) -> Result<Vec<Message
         .query_row([&chat], |row| row.get(0))
         .optional()?
         .ok_or(Fault::NotFound { what: "chat", id: chat })?;
-    let mut found = tx.prepare_cached(
-        "SELECT m.num, m.id, c.id, t.id, m.role, m.state, m.model, m.content, m.content_truncated,
-           m.reasoning, m.reasoning_truncated, p.parts, CASE m.role WHEN 'user' THEN i.input END, m.usage,
-           m.created_at, m.finished_at
-         FROM message m JOIN chat c ON c.num = m.chat JOIN task t ON t.num = m.task
-           LEFT JOIN message_parts p ON p.message = m.num LEFT JOIN task_input i ON i.task = m.task
-         WHERE m.chat = ?1 ORDER BY m.num",
-    )?;
+    let mut found = tx.prepare_cached(&format!("{MESSAGE} WHERE m.chat = ?1 ORDER BY m.num"))?;
     let rows = found.query_map([num], message_row)?.collect::<Result<Vec<_>, _>>()?;
     Ok(rows.into_iter().filter_map(|row| or_left_out(row.read())).collect())
+}
+
+/// What was said in a running turn's chat before its task, task by task: a task's request was recorded when it
+/// began to wait, perhaps before the answer to the one ahead of it.
+pub(super) fn history(tx: &Transaction<'_>, key: &TurnKey) -> Result<Vec<Message>, Fault> {
+    let sql = format!(
+        "{MESSAGE} JOIN task own ON own.chat = m.chat AND own.num > m.task
+         WHERE own.id = ?1 AND own.epoch = ?2 AND own.state = 'running' AND m.state <> 'streaming'
+         ORDER BY m.task, m.num"
+    );
+    let mut found = tx.prepare_cached(&sql)?;
+    let rows = found.query_map((key.task.to_string(), key.epoch.0), message_row)?;
+    Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().filter_map(|row| or_left_out(row.read())).collect())
 }
 
 /// Begins a task's assistant message, or finds the one that an earlier attempt left empty.
@@ -154,11 +167,12 @@ pub(super) fn add_checkpoint(
         now().0,
     ))?;
     if new.kind == CheckpointKind::PreRestore {
-        // What was rejected is about to leave the worktree (SPEC R3).
+        // What was rejected is about to leave the worktree (SPEC R3): what a turn in another one made is not.
         tx.prepare_cached(
-            "UPDATE change SET restored = 1 WHERE session = (SELECT session FROM task WHERE num = ?1)",
+            "UPDATE change SET restored = 1 WHERE session = (SELECT session FROM task WHERE num = ?1)
+               AND EXISTS (SELECT 1 FROM checkpoint k WHERE k.task = change.task AND k.worktree = ?2)",
         )?
-        .execute([task])?;
+        .execute((task, &new.worktree))?;
     }
     let recorded: String = tx
         .prepare_cached(
@@ -210,12 +224,37 @@ pub(super) fn record_agent_session(
     worktree: &str,
 ) -> Result<(), Fault> {
     tx.prepare_cached(
-        "INSERT INTO agent_session (task, chat, agent, route, worktree, node, id, updated_at)
-         SELECT num, chat, CASE agent WHEN '' THEN 'native' ELSE agent END, route, ?2, node, ?3, ?4
-         FROM task WHERE num = ?1
+        "INSERT INTO agent_session (task, chat, agent, route, worktree, node, epoch, id)
+         SELECT num, chat, agent, route, ?2, node, epoch, ?3 FROM task WHERE num = ?1
          ON CONFLICT (task) DO UPDATE SET route = excluded.route, worktree = excluded.worktree,
-           node = excluded.node, id = excluded.id, updated_at = excluded.updated_at",
+           node = excluded.node, epoch = excluded.epoch, id = excluded.id",
     )?
-    .execute((task, worktree, id, now().0))?;
+    .execute((task, worktree, id))?;
     Ok(())
+}
+
+/// The agent's own id of the conversation that a running turn goes on with (SPEC W2).
+pub(super) fn agent_session(
+    tx: &Transaction<'_>,
+    key: &TurnKey,
+    lineage: Lineage,
+    worktree: &str,
+) -> Result<Option<String>, Fault> {
+    let turn = (key.task.to_string(), key.epoch.0);
+    let found = match lineage {
+        Lineage::Task => tx
+            .prepare_cached(
+                "SELECT a.id FROM task t JOIN agent_session a ON a.task = t.num AND a.route IS t.route
+                 WHERE t.id = ?1 AND t.epoch = ?2 AND t.state = 'running' AND t.resumed",
+            )?
+            .query_row(turn, |row| text(row, 0)),
+        Lineage::Chat => tx
+            .prepare_cached(
+                "SELECT a.id FROM task t JOIN agent_session a
+                   ON a.chat = t.chat AND a.agent = t.agent AND a.route IS t.route AND a.worktree = ?3
+                 WHERE t.id = ?1 AND t.epoch = ?2 AND t.state = 'running' ORDER BY a.epoch DESC LIMIT 1",
+            )?
+            .query_row((turn.0, turn.1, worktree), |row| text(row, 0)),
+    };
+    Ok(found.optional()?)
 }

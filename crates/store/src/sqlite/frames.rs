@@ -8,11 +8,15 @@ use dispatch_core::{
 };
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::lookup::{limit, maybe_text, text};
+use super::{
+    lookup::{limit, maybe_text, text},
+    offers, permissions,
+};
 use crate::{
     end::encode,
     fault::Fault,
     fresh::now,
+    noted::Noted,
     rows::{FrameRow, frame_body, or_left_out},
 };
 
@@ -56,7 +60,7 @@ pub(super) fn append_batch(
     key: &TurnKey,
     batch: u64,
     message: Option<MessageId>,
-    bodies: &[String],
+    (bodies, noted): (&[String], &Noted),
     source: impl FnOnce() -> Result<Option<Source>, Fault>,
 ) -> Result<Option<Appended>, Fault> {
     let (epoch, batch) = (key.epoch.0, batch.cast_signed());
@@ -75,6 +79,10 @@ pub(super) fn append_batch(
     }
     let Some(source) = source()? else { return Ok(None) };
     let appended = append(tx, &source, message, bodies)?;
+    if !noted.is_empty() {
+        permissions::note(tx, (source.task, epoch), appended.ts, noted)?;
+        offers::note(tx, source.task, noted)?;
+    }
     tx.prepare_cached(
         "UPDATE session SET append_epoch = ?2, append_batch = ?3, append_first = ?4, append_ts = ?5
          WHERE num = ?1",

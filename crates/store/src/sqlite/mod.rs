@@ -19,7 +19,9 @@ mod folder;
 mod frames;
 mod lookup;
 mod node;
+mod offers;
 mod open;
+mod permissions;
 mod place;
 mod projects;
 mod queue;
@@ -32,6 +34,7 @@ mod store;
 mod store_port;
 mod tasks;
 mod turns;
+mod warm;
 mod writer;
 
 pub use open::{OpenError, SCHEMA};

@@ -2,10 +2,13 @@
 
 use std::{collections::hash_map::Entry, path::Path};
 
-use dispatch_core::{ids::NodeId, ports::NodeInfo};
+use dispatch_core::{
+    ids::{NodeId, TaskId},
+    ports::NodeInfo,
+};
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::{recover, store::Nodes, writer::Write};
+use super::{lookup::text, recover, store::Nodes, writer::Write};
 use crate::{
     fault::Fault,
     fresh::now,
@@ -35,6 +38,16 @@ pub(super) fn number(tx: &Transaction<'_>, node: NodeId) -> rusqlite::Result<Opt
     tx.prepare_cached("SELECT num FROM node WHERE id = ?1 AND left = 0")?
         .query_row([node.to_string()], |row| row.get(0))
         .optional()
+}
+
+/// The node's tasks whose turn a Stop was accepted for.
+pub(super) fn stopped(tx: &Transaction<'_>, node: i64) -> Result<Vec<TaskId>, Fault> {
+    let mut stopped = tx.prepare_cached(
+        "SELECT id FROM task INDEXED BY task_running
+         WHERE state = 'running' AND node = ?1 AND stopped IS NOT NULL ORDER BY num",
+    )?;
+    let ids = stopped.query_map([node], |row| text(row, 0))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
 }
 
 /// Whether the node may claim: it has not left, and its process lives.

@@ -13,11 +13,7 @@ use dispatch_core::{
 };
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::{
-    lookup::{maybe_text, text},
-    node, recover, tasks,
-    writer::Write,
-};
+use super::{lookup::text, node, recover, tasks, writer::Write};
 use crate::{
     fault::{BadRow, Fault},
     fresh::now,
@@ -200,15 +196,14 @@ fn hold(tx: &Transaction<'_>, task: i64, node: i64) -> Result<Claim, Fault> {
 
 /// The claim of a running task.
 fn held(tx: &Transaction<'_>, num: i64) -> Result<Claim, Fault> {
-    let (path, epoch, resume): (Option<Vec<u8>>, i64, Option<String>) = tx
+    let (path, epoch, resumed): (Option<Vec<u8>>, i64, bool) = tx
         .prepare_cached(
-            "SELECT p.path, t.epoch, a.id FROM task t JOIN project p ON p.num = t.project
-               LEFT JOIN agent_session a ON a.task = t.num AND t.resumed AND a.route IS t.route
+            "SELECT p.path, t.epoch, t.resumed FROM task t JOIN project p ON p.num = t.project
              WHERE t.num = ?1",
         )?
-        .query_row([num], |row| Ok((row.get(0)?, row.get(1)?, maybe_text(row, 2)?)))?;
+        .query_row([num], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let project_path: Option<PathBuf> = path.map(path_of);
-    Ok(Claim { task: tasks::task_at(tx, num)??, epoch: Epoch(epoch), project_path, resume })
+    Ok(Claim { task: tasks::task_at(tx, num)??, epoch: Epoch(epoch), project_path, resumed })
 }
 
 /// What a task waits for.

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use dispatch_core::{
-    agent::Cost,
+    agent::{Answer, Cost},
     change::{Change, Checkpoint},
     conversation::Message,
     frame::Frame,
     ids::{ChangeId, ChatId, CheckpointId, ProjectId, Seq, SessionId, TaskId},
     ports::{
-        ChangeFilter, Decision, NewChange, NewCheckpoint, NewProject, NodeView, Records, RecordsError,
-        SessionFilter, SessionView, TaskFilter, Totals, WaitsFor,
+        ChangeFilter, Decision, NewChange, NewCheckpoint, NewProject, NodeView, OpenPermission, Records,
+        RecordsError, SessionFilter, SessionView, TaskFilter, Totals, WaitsFor, WarmView,
     },
     task::{NewTask, Project, Task},
 };
@@ -20,7 +20,7 @@ use rusqlite::Transaction;
 use super::{
     SqliteStore, changes, conversations, frames,
     lookup::{id_by_prefix, number, text},
-    node, projects, queue, resume, sessions, tasks,
+    node, permissions, projects, queue, resume, sessions, tasks, warm,
     writer::{Durable, Write},
 };
 use crate::{fault::Fault, rows::or_left_out};
@@ -109,11 +109,30 @@ impl Records for SqliteStore {
         self.act("closing a session", move |tx| sessions::close(tx, session)).await
     }
 
+    async fn reopen_session(&self, session: SessionId) -> Result<SessionView, RecordsError> {
+        self.act("opening a session again", move |tx| sessions::reopen(tx, session)).await
+    }
+
     async fn nodes(&self) -> Result<Vec<NodeView>, RecordsError> {
         let nodes = self.nodes.clone();
         let live = move |tx: &Transaction<'_>| node::live(tx, &nodes.folder);
         let live = self.read("listing nodes", live).await?;
         Ok(live.into_iter().filter_map(|row| or_left_out(row.read())).collect())
+    }
+
+    async fn warm(&self) -> Result<Vec<WarmView>, RecordsError> {
+        let nodes = self.nodes.clone();
+        let kept = move |tx: &Transaction<'_>| warm::of_nodes(tx, node::live(tx, &nodes.folder)?);
+        self.read("listing what is kept", kept).await
+    }
+
+    async fn permissions(&self, task: Option<TaskId>) -> Result<Vec<OpenPermission>, RecordsError> {
+        self.read("listing permission requests", move |tx| permissions::open(tx, task)).await
+    }
+
+    async fn answer_permission(&self, task: TaskId, id: &str, answer: Answer) -> Result<(), RecordsError> {
+        let id = id.to_owned();
+        self.act("answering a permission request", move |tx| permissions::answer(tx, task, &id, answer)).await
     }
 
     async fn messages(&self, chat: ChatId) -> Result<Vec<Message>, RecordsError> {

@@ -12,6 +12,7 @@ use super::{
     writer::Write,
 };
 use crate::{
+    admission::check_reopening,
     fault::Fault,
     rows::{SessionRow, or_left_out},
 };
@@ -82,6 +83,8 @@ pub(super) fn close(tx: &Write<'_>, id: SessionId) -> Result<SessionView, Fault>
     let num = number(tx, "session", &id.to_string())?;
     let closed = tx.prepare_cached("UPDATE session SET open = 0 WHERE num = ?1 AND open")?.execute([num])?;
     if closed > 0 {
+        // Nodes may keep agents for its chats.
+        tx.ring();
         // The newest first: so none becomes claimable on the way.
         let mut left = tx.prepare_cached(
             "SELECT num FROM task INDEXED BY task_queued WHERE session = ?1 AND state = 'queued'
@@ -95,4 +98,12 @@ pub(super) fn close(tx: &Write<'_>, id: SessionId) -> Result<SessionView, Fault>
         }
     }
     session(tx, id)
+}
+
+/// Opens a closed session again (SPEC R4).
+pub(super) fn reopen(tx: &Transaction<'_>, id: SessionId) -> Result<SessionView, Fault> {
+    let found = session(tx, id)?;
+    check_reopening(&found)?;
+    tx.prepare_cached("UPDATE session SET open = 1 WHERE id = ?1")?.execute([id.to_string()])?;
+    Ok(SessionView { open: true, ..found })
 }

@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 use dispatch_core::{
+    agent::AgentOffer,
+    conversation::Message,
     frame::{Frame, FrameBody},
     ids::{Epoch, MessageId, TaskId},
     ports::{
-        Appended, ClaimRequest, Lease, NewCheckpoint, NodeInfo, Recovered, Settlement, StopAnswer, Store,
-        StoreError, Wakeups, WriteAnswer,
+        Appended, ClaimRequest, Lease, Lineage, NewCheckpoint, NodeInfo, Orders, Recovered, Settlement,
+        StopAnswer, Store, StoreError, Wakeups, WarmAgent, WriteAnswer,
     },
     routing::Route,
     task::{Claim, Name, TurnKey},
@@ -14,15 +16,15 @@ use dispatch_core::{
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::{
-    SqliteStore, conversations, frames,
-    lookup::text,
-    node, queue, recover, turns,
+    SqliteStore, changes, conversations, frames, node, offers, permissions, queue, recover, turns,
     turns::Turn,
+    warm,
     writer::{Durable, Write},
 };
 use crate::{
     end::{End, encode},
     fault::Fault,
+    noted::Noted,
 };
 
 impl SqliteStore {
@@ -33,6 +35,14 @@ impl SqliteStore {
         job: impl FnOnce(&Write<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.writer.write(durable, job).await.map_err(|fault| fault.into_store(doing))
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        job: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.readers.read(job).await.map_err(|fault| fault.into_store(doing))
     }
 
     /// Writes for a turn that is not fenced off.
@@ -60,19 +70,17 @@ impl Store for SqliteStore {
         Ok(Lease { node: node.id, ttl: None })
     }
 
-    async fn renew(&self, lease: &Lease) -> Result<Option<Vec<TaskId>>, StoreError> {
+    async fn renew(&self, lease: &Lease) -> Result<Option<Orders>, StoreError> {
         let node = lease.node;
-        let stopped = self.readers.read(move |tx| {
+        self.look("renewing the lease", move |tx| {
             let Some(node) = node::number(tx, node)? else { return Ok(None) };
-            let mut stopped = tx.prepare_cached(
-                "SELECT id FROM task INDEXED BY task_running
-                 WHERE state = 'running' AND node = ?1 AND stopped IS NOT NULL ORDER BY num",
-            )?;
-            let ids = stopped.query_map([node], |row| text(row, 0))?;
-            let ids = ids.collect::<Result<Vec<_>, _>>()?;
-            Ok(Some(ids.iter().filter_map(|id| id.parse().ok()).collect()))
-        });
-        stopped.await.map_err(|fault| fault.into_store("renewing the lease"))
+            Ok(Some(Orders {
+                stops: node::stopped(tx, node)?,
+                answers: permissions::answers(tx, node)?,
+                closed: warm::closed_chats(tx, node)?,
+            }))
+        })
+        .await
     }
 
     async fn leave(&self, lease: &Lease) -> Result<(), StoreError> {
@@ -148,6 +156,39 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn agent_session(
+        &self,
+        turn: &TurnKey,
+        lineage: Lineage,
+        worktree: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let (key, worktree) = (*turn, worktree.to_owned());
+        self.look("reading the agent's session", move |tx| {
+            conversations::agent_session(tx, &key, lineage, &worktree)
+        })
+        .await
+    }
+
+    async fn compared_with(&self, turn: &TurnKey) -> Result<Option<String>, StoreError> {
+        let key = *turn;
+        self.look("reading the applied change", move |tx| changes::compared_with(tx, &key)).await
+    }
+
+    async fn history(&self, turn: &TurnKey) -> Result<Vec<Message>, StoreError> {
+        let key = *turn;
+        self.look("reading a chat", move |tx| conversations::history(tx, &key)).await
+    }
+
+    async fn agent_offer(&self, agent: &Name) -> Result<AgentOffer, StoreError> {
+        let agent = agent.clone();
+        self.look("reading what an agent offers", move |tx| offers::offer(tx, &agent)).await
+    }
+
+    async fn record_warm(&self, lease: &Lease, warm: &[WarmAgent]) -> Result<(), StoreError> {
+        let (node, warm) = (lease.node, warm.to_vec());
+        self.write("recording what is kept", Durable::Soon, move |tx| warm::record(tx, node, &warm)).await
+    }
+
     async fn record_prompt_sent(&self, turn: &TurnKey) -> Result<WriteAnswer, StoreError> {
         let key = *turn;
         self.write("recording the prompt", Durable::Now, move |tx| turns::record_prompt_sent(tx, &key)).await
@@ -161,10 +202,11 @@ impl Store for SqliteStore {
         frames: &[FrameBody],
     ) -> Result<Option<Appended>, StoreError> {
         const DOING: &str = "appending frames";
-        let (key, bodies) = (*turn, encode(frames).map_err(|fault| fault.into_store(DOING))?);
+        let ready = encode(frames).and_then(|bodies| Ok((bodies, Noted::of(frames)?)));
+        let (key, (bodies, noted)) = (*turn, ready.map_err(|fault| fault.into_store(DOING))?);
         self.write(DOING, Durable::Soon, move |tx| {
             let source = || Ok(Turn::of(tx, &key)?.map(|turn| turn.source(&key)));
-            frames::append_batch(tx, &key, batch, message, &bodies, source)
+            frames::append_batch(tx, &key, batch, message, (&bodies, &noted), source)
         })
         .await
     }
@@ -193,13 +235,13 @@ impl Store for SqliteStore {
     }
 
     async fn running_epoch(&self, task: TaskId) -> Result<Option<Epoch>, StoreError> {
-        let epoch = self.readers.read(move |tx| {
+        self.look("reading a task", move |tx| {
             let epoch = tx
                 .prepare_cached("SELECT epoch FROM task WHERE id = ?1 AND state = 'running'")?
                 .query_row([task.to_string()], |row| row.get(0))
                 .optional()?;
             Ok(epoch.map(Epoch))
-        });
-        epoch.await.map_err(|fault| fault.into_store("reading a task"))
+        })
+        .await
     }
 }

@@ -9,7 +9,7 @@ use dispatch_core::{
 };
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::{changes, conversations, frames, lookup::maybe_text, queue, writer::Write};
+use super::{changes, conversations, frames, lookup::maybe_text, permissions, queue, writer::Write};
 use crate::{end::End, fault::Fault, fresh::now, rows::Stage};
 
 /// A running task whose epoch is the writer's own.
@@ -153,6 +153,7 @@ pub(super) fn write_end(tx: &Write<'_>, source: &frames::Source, end: End) -> Re
     }
     tx.prepare_cached("UPDATE task SET state = ?2, reason = ?3, finished_at = ?4 WHERE num = ?1")?
         .execute((source.task, Stage::Ended(state).as_str(), reason.as_str(), now().0))?;
+    permissions::close_all(tx, source.task)?;
     record_result(tx, source.task, summary, &usage, cost)?;
     let frames = frames::append_and_show(tx, source, message_id, frames)?;
     queue::promote(tx, source.session)?;
@@ -221,5 +222,5 @@ pub(super) fn requeue(
 pub(super) fn put_back(tx: &Write<'_>, task: i64) -> rusqlite::Result<()> {
     tx.ring();
     tx.prepare_cached("UPDATE task SET state = 'ready', node = NULL WHERE num = ?1")?.execute([task])?;
-    Ok(())
+    permissions::close_all(tx, task)
 }

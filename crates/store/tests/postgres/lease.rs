@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dispatch_core::{
     frame::FrameBody,
-    ports::{ClaimRequest, Class, NodeInfo, Recovered, RecoveredAs, Store, StoreError, WriteAnswer},
+    ports::{ClaimRequest, Class, NodeInfo, Orders, Recovered, RecoveredAs, Store, StoreError, WriteAnswer},
 };
 use store::{PostgresConfig, PostgresStore};
 
@@ -50,7 +50,7 @@ async fn a_node_of_another_machine_lives_by_its_lease() {
     let (claim, _) = work::turn(&node, &lease).await;
     let begun = std::time::Instant::now();
     while begun.elapsed() < SHORT * 2 {
-        assert_eq!(node.renew(&lease).await.unwrap(), Some(vec![]));
+        assert_eq!(node.renew(&lease).await.unwrap(), Some(Orders::default()));
         assert!(other.recover().await.unwrap().is_empty());
         tokio::time::sleep(SHORT / 20).await;
     }

@@ -3,7 +3,7 @@
 use dispatch_core::{
     frame::FrameBody,
     ids::{MessageId, TaskId},
-    ports::{ClaimRequest, Records, StopAnswer, Store},
+    ports::{ClaimRequest, Orders, Records, StopAnswer, Store},
     task::{Name, NewTask, TurnOptions},
 };
 
@@ -95,7 +95,7 @@ async fn no_statement_looks_at_what_it_does_not_need() {
         store.record_prompt_sent(&turn).await.unwrap();
         let frames = [FrameBody::delta("text")];
         store.append(&turn, 1, Some(message), &frames).await.unwrap();
-        assert_eq!(store.renew(&lease).await.unwrap(), Some(vec![]));
+        assert_eq!(store.renew(&lease).await.unwrap(), Some(Orders::default()));
         store.waits_for(task.id).await.unwrap();
         store.settle(&turn, &work::completed(message)).await.unwrap();
         let task = store.create_task(quick(new.clone())).await.unwrap();
@@ -123,4 +123,32 @@ async fn the_database_refuses_a_second_head_of_a_session() {
         let error = subject.database().sql(&sql).unwrap_err().to_string();
         assert!(error.contains("task_one"), "{error}");
     }
+}
+
+/// What is kept of permission requests and agents' offers costs the text of a turn nothing.
+#[tokio::test]
+async fn ordinary_frames_touch_the_log_alone() {
+    let subject = PostgresSubject::fresh();
+    let store = subject.store().await;
+    let lease = work::join(&store).await;
+    let (claim, message) = work::turn(&store, &lease).await;
+    let touched = || {
+        let sql = "SELECT sum(seq_scan + idx_scan + n_tup_ins + n_tup_upd + n_tup_del)
+          FROM pg_stat_user_tables WHERE relname IN ('permission', 'agent_offer')";
+        subject.database().sql(sql).unwrap().parse::<u64>().unwrap()
+    };
+    let before = touched();
+    for batch in 1..=5 {
+        store.append(&claim.key(), batch, Some(message), &[FrameBody::delta("text")]).await.unwrap();
+    }
+    drop(store);
+    after_all_left(&subject).await;
+    assert_eq!(touched(), before);
+
+    let store = subject.store().await;
+    let commands = [FrameBody::AgentCommands { commands: vec![] }];
+    store.append(&claim.key(), 6, Some(message), &commands).await.unwrap();
+    drop(store);
+    after_all_left(&subject).await;
+    assert!(touched() > before, "the counters count");
 }

@@ -8,7 +8,7 @@ use std::{
 
 use dispatch_core::{
     ids::TaskId,
-    ports::{Class, Records, Store, Wakeups},
+    ports::{Class, Orders, Records, Store, Wakeups},
     task::NewTask,
 };
 use store::PostgresStore;
@@ -172,5 +172,5 @@ async fn a_frozen_connection_is_given_up() {
     let error = store.renew(&lease).await.unwrap_err();
     assert_eq!(error.class(), Class::Retry, "{error}");
     assert!(frozen.elapsed() < Duration::from_secs(15), "{:?}", frozen.elapsed());
-    assert_eq!(store.renew(&lease).await.unwrap(), Some(vec![]));
+    assert_eq!(store.renew(&lease).await.unwrap(), Some(Orders::default()));
 }

@@ -28,7 +28,7 @@ impl Questions {
     /// Takes a request, or hears that one was answered: by its limit or by a Stop, perhaps.
     pub fn note(&mut self, body: FrameBody) {
         match body {
-            FrameBody::PermissionRequest { request } => self.open.push_back(request),
+            FrameBody::PermissionRequest { request, waits_s: Some(_) } => self.open.push_back(request),
             FrameBody::PermissionResolved { id, .. } => {
                 self.is_put &= self.open.front().is_some_and(|request| request.id != id);
                 self.open.retain(|request| request.id != id);

@@ -3,7 +3,7 @@
 use dispatch_core::{
     ids::{ChatId, TaskId},
     ports::SessionView,
-    task::{NewTask, Project},
+    task::{NewTask, PermissionPolicy, Project},
 };
 use dispatch_driver::random_bytes;
 
@@ -31,8 +31,8 @@ pub async fn add(globals: &Globals, args: &TaskAdd) -> Result<Code, Error> {
     let chat = args.chat.as_deref().map(|chat| chat_of(session.as_ref(), chat)).transpose()?;
     let project = project(&app, globals, session.as_ref()).await?;
     let new = NewTask {
-        options: request.options(agent.clone(), &app.config),
-        permissions: request.permissions(false, &app.config),
+        options: request.options(&agent, &app.config),
+        permissions: request.permissions(PermissionPolicy::Deny, &app.config),
         session: session.map(|session| session.id),
         chat,
         ..NewTask::new(TaskId::from_random(random_bytes()), project.id, input)
@@ -46,8 +46,8 @@ pub async fn add(globals: &Globals, args: &TaskAdd) -> Result<Code, Error> {
     if why::serving(&app).await?.is_empty() {
         complain!("boocoder: {}", why::NOBODY_SERVES);
     }
-    if let Some(hint) = app.missing(&agent) {
-        complain!("boocoder: agent {agent} is not installed on this machine: {hint}");
+    if let Some((name, hint)) = agent.name().and_then(|name| Some((name, app.missing(name)?))) {
+        complain!("boocoder: agent {name} is not installed on this machine: {hint}");
     }
     Ok(Code::Completed)
 }

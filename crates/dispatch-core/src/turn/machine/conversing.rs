@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use super::{Turn, Verdict};
+use super::{Turn, TurnPlan, Verdict};
 use crate::{
     agent::{AgentUpdate, Answer, End, EndedHow, NoticeCode, Printed},
     frame::{AgentStatus, FrameBody, StatusReason},
     ports::Close,
+    profile::Life,
     task::PermissionPolicy,
     turn::{
         effect::{Effect, Effects, Timer},
         event::Why,
         outcome::Outcome,
         phase::Phase,
-        running::Taken,
+        running::{Leave, Taken},
     },
 };
 
@@ -21,7 +22,7 @@ impl Turn {
     pub(super) fn updates(&mut self, batch: Vec<AgentUpdate>) -> Effects {
         let patience = self.patience();
         let was_asking = self.stream.is_asking();
-        let Taken { mut frames, answers, asks } = self.stream.take(batch, self.plan.permissions);
+        let Taken { mut frames, answers, asks } = self.take(batch, self.plan.permissions);
         if asks && !was_asking {
             frames.push(self.status(AgentStatus::Waiting, StatusReason::Permission));
         }
@@ -39,6 +40,11 @@ impl Turn {
         }
         effects.extend(self.patience_changed(patience));
         effects
+    }
+
+    fn take(&mut self, batch: Vec<AgentUpdate>, policy: PermissionPolicy) -> Taken {
+        let TurnPlan { rules, limits, .. } = &self.plan;
+        self.stream.take(batch, Leave { policy, rules, patience: limits.permission })
     }
 
     /// How long silence is borne now; not at all while a permission is open, which has a limit of its own.
@@ -80,13 +86,13 @@ impl Turn {
         let patience = self.patience();
         let open = self.stream.resolve_all();
         let limit = self.plan.limits.permission;
-        let mut frames = resolved(&open, Answer::Deny);
+        let mut frames = resolved(&open, Answer::Lapsed);
         frames.push(FrameBody::Notice {
             code: NoticeCode::PermissionByPolicy,
             text: format!("nobody answered within {limit:?}: denied"),
         });
         frames.push(self.status(AgentStatus::Working, StatusReason::TurnStart));
-        let mut effects: Effects = open.into_iter().map(|id| Effect::Answer(id, Answer::Deny)).collect();
+        let mut effects: Effects = open.into_iter().map(|id| Effect::Answer(id, Answer::Lapsed)).collect();
         effects.push(Effect::Append(frames));
         effects.extend(self.patience_changed(patience));
         effects
@@ -114,10 +120,21 @@ impl Turn {
         match self.plan.profile.stop.get(rung) {
             Some(&(stop, patience)) => {
                 self.phase = Phase::Stopping { why, rung };
-                vec![Effect::Interrupt(stop), Effect::Arm(Timer::Stop, patience)]
+                let mut effects = vec![Effect::Interrupt(stop), Effect::Arm(Timer::Stop, patience)];
+                effects.extend(self.recycling(rung));
+                effects
             }
             None => self.let_go(Verdict::end(Outcome::of_stop(why)), Close::Kill),
         }
+    }
+
+    /// What is said when a warm agent that did not do as it was asked is to be replaced (SPEC S4).
+    fn recycling(&self, rung: usize) -> Option<Effect> {
+        if rung != 1 || self.plan.profile.life != Life::Warm {
+            return None;
+        }
+        let text = format!("{} did not stop when it was asked: its process is replaced", self.plan.agent);
+        Some(Effect::Append(vec![FrameBody::Notice { code: NoticeCode::BackendRecycled, text }]))
     }
 
     pub(super) fn updates_while_stopping(&mut self, mut batch: Vec<AgentUpdate>) -> Effects {
@@ -125,7 +142,7 @@ impl Turn {
             // A request without an answer can keep an agent from ending (wire trap 1).
             batch.retain(|update| matches!(update, AgentUpdate::Permission(_)));
         }
-        let Taken { frames, .. } = self.stream.take(batch, PermissionPolicy::Ask);
+        let Taken { frames, .. } = self.take(batch, PermissionPolicy::Ask);
         let mut effects = if frames.is_empty() { vec![] } else { vec![Effect::Append(frames)] };
         effects.extend(self.cancel_permissions());
         effects

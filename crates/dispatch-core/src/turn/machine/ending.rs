@@ -78,8 +78,12 @@ impl Turn {
             // what the resumed one ends with, whether or not it did more (SPEC 4).
             let is_shared = self.plan.worktree == Some(Release::Keep);
             outcome.change = match collected.draft {
-                // A turn that changed nothing leaves its session's pending change as it was (SPEC R1).
-                _ if is_shared && self.tree_before.as_ref() == Some(&collected.after.tree) => {
+                // A turn that changed nothing leaves its session's pending change as it was (SPEC R1); a resumed one
+                // answers for what the attempt before it did, too.
+                _ if is_shared
+                    && !self.plan.resumed
+                    && self.tree_before.as_ref() == Some(&collected.after.tree) =>
+                {
                     OutcomeChange::Leave
                 }
                 Some(draft) => OutcomeChange::Changed(Box::new(draft)),

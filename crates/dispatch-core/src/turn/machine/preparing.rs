@@ -104,6 +104,7 @@ impl Turn {
     pub(super) fn session_ready(&mut self, info: SessionInfo) -> Effects {
         let mut frames: Vec<_> = info.notices.into_iter().map(notice_frame).collect();
         frames.extend(self.stream.new_commands(info.commands));
+        frames.extend(self.stream.new_settings(info.settings));
         self.phase = Phase::Committing;
         let mut effects = vec![Effect::Disarm(Timer::Start)];
         if !frames.is_empty() {

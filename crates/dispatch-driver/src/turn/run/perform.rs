@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use dispatch_core::{
+    agent::Failure,
     frame::FrameBody,
     ids::MessageId,
     ports::{AgentControl, CancelFlag, Prompt, Release, StoreError},
+    profile::Conversation,
     routing::Route,
+    task::TerminalReason,
     turn::{Effect, Event, Outcome},
 };
 
 use super::{Answered, RunningTurn};
 use crate::{
     random::random_bytes, session::Session, settler::Settler, store_calls::persistently, turn::TurnReport,
+    workspace_calls::WorkspaceCalls,
 };
 
 impl RunningTurn {
@@ -22,9 +26,7 @@ impl RunningTurn {
             Effect::CancelWorkspaceCall => self.cancel.raise(),
             Effect::BeginMessage => self.begin_message(),
             Effect::Checkpoint => self.checkpoint(),
-            Effect::OpenSession => {
-                self.session = Some(Session::open(Arc::clone(&self.backend), self.spec.clone()));
-            }
+            Effect::OpenSession => self.open_session(),
             Effect::RecordPromptSent => self.record_prompt_sent(),
             Effect::SendPrompt => {
                 self.timers.news();
@@ -106,10 +108,7 @@ impl RunningTurn {
         let (conversation, workspace) = (self.conversation.take(), self.workspace.clone());
         let recorded = async move {
             if let Some(id) = conversation {
-                let worktree = match workspace {
-                    Some(calls) => calls.worktree().await,
-                    None => String::new(),
-                };
+                let worktree = worktree_name(workspace).await;
                 persistently(|| ports.store.record_agent_session(&key, &id, &worktree)).await?;
             }
             persistently(|| ports.store.record_prompt_sent(&key)).await
@@ -120,6 +119,40 @@ impl RunningTurn {
                 Err(error) => store_lost(&error, "that the prompt goes out could not be recorded"),
             }
         });
+    }
+
+    /// Without it the conversation cannot be gone on with; that is no reason to end the turn.
+    pub(super) fn record_conversation(&mut self, id: String) {
+        let Settler { ports, key, .. } = self.settler.clone();
+        let workspace = self.workspace.clone();
+        self.calls.spawn(async move {
+            let worktree = worktree_name(workspace).await;
+            if let Err(error) = persistently(|| ports.store.record_agent_session(&key, &id, &worktree)).await
+            {
+                tracing::warn!(task = %key.task, %error, "the agent's conversation could not be recorded");
+            }
+            Answered::Nothing
+        });
+    }
+
+    /// Opens the agent with what is needed to go on with its conversation.
+    fn open_session(&mut self) {
+        let Settler { ports, key, .. } = self.settler.clone();
+        let (mut spec, workspace, lineage) = (self.spec.clone(), self.workspace.clone(), self.lineage);
+        let is_told = self.backend.profile().conversation == Conversation::Told;
+        let spec = async move {
+            if let Some(lineage) = lineage {
+                let worktree = worktree_name(workspace).await;
+                let found = persistently(|| ports.store.agent_session(&key, lineage, &worktree)).await;
+                spec.resume = found.map_err(|error| not_found(&error, "the agent's conversation"))?;
+            }
+            if is_told {
+                let found = persistently(|| ports.store.history(&key)).await;
+                spec.history = found.map_err(|error| not_found(&error, "the chat's history"))?;
+            }
+            Ok(spec)
+        };
+        self.session = Some(Session::open(Arc::clone(&self.backend), spec));
     }
 
     fn collect(&mut self) {
@@ -184,6 +217,19 @@ impl RunningTurn {
         self.cancel = CancelFlag::default();
         self.cancel.clone()
     }
+}
+
+async fn worktree_name(calls: Option<WorkspaceCalls>) -> String {
+    match calls {
+        Some(calls) => calls.worktree().await,
+        None => String::new(),
+    }
+}
+
+/// A turn whose prompt has not gone out may fail: a new conversation in place of the one that is looked for would
+/// be the wrong answer.
+fn not_found(error: &StoreError, what: &str) -> Failure {
+    Failure::new(TerminalReason::Internal, format!("{what} could not be looked up: {error}"))
 }
 
 fn store_lost(error: &StoreError, what: &str) -> Answered {
