@@ -153,6 +153,8 @@ impl Files {
         if !is_file(&file, path)? {
             return Err(FileError::NotAFile { path: path.to_owned() });
         }
+        // A link may lead to git's files.
+        self.real(&file, path)?;
         let size = fstat(&file).map_err(|error| refusal(error, "look at", path))?.st_size;
         if usize::try_from(size).is_ok_and(|size| size > SCANNED) {
             return Err(FileError::TooLarge { path: path.to_owned(), limit: SCANNED });
@@ -186,6 +188,20 @@ impl Files {
         let scratch = self.scratch.as_ref();
         let replacement = Replacement { folder: &folder, name, scratch, mode, content };
         replacement.put().map_err(|error| refusal(error, "write", path))
+    }
+
+    /// Opens a folder to list it; also tells its path relative to this one, without links.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn folder(&self, path: &Path) -> Result<(OwnedFd, PathBuf), FileError> {
+        // With the dot, which names the folder itself.
+        let inside = Path::new(".").join(self.inside(path)?);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let folder = openat2(&self.root, &inside, flags, Mode::empty(), BENEATH)
+            .map_err(|error| refusal(error, "open", path))?;
+        let real = self.real(&folder, path)?;
+        Ok((folder, real))
     }
 
     /// The path relative to the folder.
