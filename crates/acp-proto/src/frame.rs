@@ -11,11 +11,16 @@ const READ: usize = 64 * 1024;
 
 /// One line, without its `\n`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Line {
+pub enum Line {
     /// A line of at most the limit.
     Whole(Bytes),
-    /// A longer line, of which only the first [`EXCERPT`] bytes were kept.
-    TooLong { length: u64, prefix: Bytes },
+    /// A longer line, of which only the first 256 bytes were kept.
+    TooLong {
+        /// Its length in bytes.
+        length: u64,
+        /// Its beginning.
+        prefix: Bytes,
+    },
 }
 
 /// Cuts a stream of bytes at `\n`, and only there: U+2028 and friends are sent raw inside JSON strings.
@@ -23,7 +28,7 @@ pub(crate) enum Line {
 /// Each byte is looked at once. Between two calls of [`next_line`](Self::next_line) that returned `None` at
 /// most one incomplete line is held, of at most `limit` bytes plus what was pushed last.
 #[derive(Debug)]
-pub(crate) struct LineCutter {
+pub struct LineCutter {
     buffer: BytesMut,
     /// No `\n` is before this offset of `buffer`.
     scanned: usize,
@@ -39,17 +44,18 @@ struct Skipped {
 }
 
 impl LineCutter {
-    pub(crate) fn new(limit: usize) -> Self {
+    /// A cutter that keeps lines of up to `limit` bytes.
+    pub fn new(limit: usize) -> Self {
         Self { buffer: BytesMut::new(), scanned: 0, limit, skipping: None }
     }
 
     /// Takes bytes in.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// Where to read to: has room for at least one byte, usually for 64 KiB.
-    pub(crate) fn space(&mut self) -> &mut BytesMut {
+    pub fn space(&mut self) -> &mut BytesMut {
         // A small remainder would mean a small read and one more system call.
         if self.buffer.capacity() - self.buffer.len() < READ / 4 {
             self.buffer.reserve(READ);
@@ -58,7 +64,7 @@ impl LineCutter {
     }
 
     /// The next complete line.
-    pub(crate) fn next_line(&mut self) -> Option<Line> {
+    pub fn next_line(&mut self) -> Option<Line> {
         let Some(end) = memchr(b'\n', &self.buffer[self.scanned..]).map(|at| self.scanned + at) else {
             self.keep_partial();
             return None;
@@ -70,7 +76,7 @@ impl LineCutter {
     }
 
     /// What is left when the stream has ended; `None` if it ended with a complete line.
-    pub(crate) fn finish(&mut self) -> Option<Line> {
+    pub fn finish(&mut self) -> Option<Line> {
         let rest = self.buffer.split();
         self.scanned = 0;
         (self.skipping.is_some() || !rest.is_empty()).then(|| self.cut(rest))

@@ -69,6 +69,7 @@ pub mod types;
 mod wire_str;
 
 pub use codec::{DEFAULT_MAX_LINE, Decoder};
+pub use frame::{Line, LineCutter};
 pub use message::{Extra, Fault, Malformed, Message, Method, Notification, Request, Response};
 pub use raw::RawJson;
 pub use request_ids::RequestId;

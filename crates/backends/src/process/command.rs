@@ -24,6 +24,9 @@ pub struct Command {
     /// Marks every process of this run. Children with one tag share a fate: when one of them loses its
     /// supervisor, or has none and ends, everything that carries the tag is killed.
     pub tag: RunTag,
+    /// Runs the program on a terminal of its own, of this size, instead of three pipes: its standard error then comes
+    /// with its standard output.
+    pub terminal: Option<TerminalSize>,
     /// Bounds on time and memory.
     pub limits: Limits,
     /// Kills the tree when this process has shown no life for that long, as when it is stopped or its machine
@@ -42,6 +45,15 @@ pub enum Supervisor {
     /// Nobody: the agent is a child of this process in a process group of its own. Weaker: what leaves the
     /// group and clears its environment survives, and nothing is killed when this process dies.
     ProcessGroupOnly,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
 }
 
 /// Bounds on one child's time and memory.

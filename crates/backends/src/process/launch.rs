@@ -1,7 +1,7 @@
 //! Starting a child, from the dispatcher's side.
 
 use std::ffi::OsStr;
-use std::io::{self, IoSlice, PipeReader, PipeWriter, pipe};
+use std::io::{self, IoSlice, pipe};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -17,11 +17,12 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::{oneshot, watch};
 
 use super::child::{Child, KillOnDrop};
-use super::command::{Command, Supervisor, TAG_VARIABLE};
+use super::command::{Command, Supervisor, TAG_VARIABLE, TerminalSize};
 use super::control::{Control, Progress, Wishes};
 use super::error::SpawnError;
 use super::stderr::StderrTail;
-use super::stdio::{Stdin, StdinPipe, Stdout};
+use super::stdio::{Sink, Source, Stdin, StdinPipe, Stdout};
+use super::terminal::{self, Terminal};
 use super::watched::Watched;
 use super::wire::{MAX_REQUEST, Request, Step, header};
 use super::{group, shim, supervision};
@@ -48,11 +49,11 @@ pub(super) struct Reins {
     pub progress: watch::Sender<Progress>,
 }
 
-/// Our ends of the three pipes.
-struct Pipes {
-    stdin: PipeWriter,
-    stdout: PipeReader,
-    stderr: PipeReader,
+/// Our ends of the agent's three streams.
+struct Streams {
+    stdin: Sink,
+    stdout: Source,
+    stderr: Receiver,
 }
 
 impl Command {
@@ -69,7 +70,11 @@ impl Command {
         let (sender, progress) = watch::channel(Progress::default());
         let reins = Reins { wishes: wishes.clone(), progress: sender };
 
-        let (ours, theirs) = pipes().map_err(failed)?;
+        let (ours, theirs) = match self.terminal {
+            Some(size) => on_terminal(size),
+            None => pipes(),
+        }
+        .map_err(failed)?;
         let started = match supervisor {
             Supervisor::ProcessGroupOnly if self.fence.is_some() => {
                 return Err(SpawnError::FenceWithoutSupervisor);
@@ -77,14 +82,13 @@ impl Command {
             Supervisor::ProcessGroupOnly => self.start_alone(theirs, reins)?,
             supervisor => self.start_supervised(supervisor, theirs, reins)?,
         };
-        let stdin = StdinPipe::new(Sender::from_owned_fd(ours.stdin.into()).map_err(failed)?);
-        let stdout = Stdout(Receiver::from_owned_fd(ours.stdout.into()).map_err(failed)?);
-        let stderr_pipe = Receiver::from_owned_fd(ours.stderr.into()).map_err(failed)?;
+        let stdin = StdinPipe::new(ours.stdin);
+        let stdout = Stdout(ours.stdout);
 
         let answer = started.await.unwrap_or(Err(StartFailure::SupervisorLost));
         let pid = answer.map_err(|failure| self.explain(failure))?;
         let stderr = StderrTail::new(self.limits.stderr_tail);
-        let stderr_task = tokio::spawn(stderr.clone().drain(stderr_pipe));
+        let stderr_task = tokio::spawn(stderr.clone().drain(ours.stderr));
         Ok(Child {
             pid,
             stdin: Some(Stdin(stdin.clone())),
@@ -167,7 +171,13 @@ impl Command {
             .map_err(|source| SpawnError::Directory { path: self.cwd.clone(), source })?;
         let mut command = process::Command::new(&self.program);
         command.args(&self.args).current_dir(&self.cwd).env_clear().envs(self.tagged_environment());
-        command.stdin(stdin).stdout(stdout).stderr(stderr).process_group(0);
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
+        if self.terminal.is_some() {
+            // SAFETY: between fork and exec it makes two system calls, allocates nothing and takes no lock.
+            unsafe { command.pre_exec(terminal::make_own) };
+        } else {
+            command.process_group(0);
+        }
         let process = Watched::spawn(&mut command).map_err(|error| self.refused(error))?;
         let (answer, started) = oneshot::channel();
         let _ = answer.send(Ok(process.pid()));
@@ -185,6 +195,7 @@ impl Command {
             env: self.tagged_environment().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             drain: self.limits.drain.min(LONGEST_LIMIT),
             fence: self.fence,
+            terminal: self.terminal.is_some(),
         }
     }
 
@@ -214,11 +225,28 @@ impl Command {
 }
 
 /// Every end is close-on-exec; the agent's ends are closed here once they are sent.
-fn pipes() -> io::Result<(Pipes, [OwnedFd; 3])> {
+fn pipes() -> io::Result<(Streams, [OwnedFd; 3])> {
     let (their_stdin, stdin) = pipe()?;
     let (stdout, their_stdout) = pipe()?;
     let (stderr, their_stderr) = pipe()?;
-    Ok((Pipes { stdin, stdout, stderr }, [their_stdin.into(), their_stdout.into(), their_stderr.into()]))
+    let ours = Streams {
+        stdin: Sink::Pipe(Sender::from_owned_fd(stdin.into())?),
+        stdout: Source::Pipe(Receiver::from_owned_fd(stdout.into())?),
+        stderr: Receiver::from_owned_fd(stderr.into())?,
+    };
+    Ok((ours, [their_stdin.into(), their_stdout.into(), their_stderr.into()]))
+}
+
+/// As [`pipes`], on a terminal, which takes what is written to standard error as well: our end of that is at its end.
+fn on_terminal(size: TerminalSize) -> io::Result<(Streams, [OwnedFd; 3])> {
+    let (terminal, theirs) = Terminal::open(size)?;
+    let (nothing, _) = pipe()?;
+    let ours = Streams {
+        stdin: Sink::Terminal(terminal.clone()),
+        stdout: Source::Terminal(terminal),
+        stderr: Receiver::from_owned_fd(nothing.into())?,
+    };
+    Ok((ours, [theirs.try_clone()?, theirs.try_clone()?, theirs]))
 }
 
 /// The supervisor gets nothing but the socket: no environment, no folder, no stream of ours.

@@ -39,14 +39,16 @@ mod stderr;
 mod stdio;
 mod supervision;
 mod sweep;
+mod terminal;
 mod tree;
 mod watched;
 mod wire;
 
 pub use child::{Child, Exit, Status};
-pub use command::{Command, InvalidTag, Limits, RunTag, Supervisor, TAG_VARIABLE};
+pub use command::{Command, InvalidTag, Limits, RunTag, Supervisor, TAG_VARIABLE, TerminalSize};
 pub use control::{Control, LadderEnd, Rung, Stopped};
 pub use error::SpawnError;
 pub use shim::supervise_if_asked;
 pub use stdio::{Stdin, Stdout};
+pub(crate) use terminal::typed;
 pub use sweep::{Leftover, Sweep, become_subreaper, leftovers, sweep};

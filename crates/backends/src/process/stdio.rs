@@ -8,10 +8,26 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::unix::pipe::{Receiver, Sender};
 
+use super::terminal::Terminal;
+
 /// The agent's standard output. Nothing is read ahead: an agent that writes faster than this is read is
 /// stopped by the pipe (64 KiB). It ends when the tree is gone.
 #[derive(Debug)]
-pub struct Stdout(pub(super) Receiver);
+pub struct Stdout(pub(super) Source);
+
+/// Where the agent's output comes from.
+#[derive(Debug)]
+pub(super) enum Source {
+    Pipe(Receiver),
+    Terminal(Terminal),
+}
+
+/// Where its input goes to.
+#[derive(Debug)]
+pub(super) enum Sink {
+    Pipe(Sender),
+    Terminal(Terminal),
+}
 
 impl AsyncRead for Stdout {
     fn poll_read(
@@ -19,12 +35,16 @@ impl AsyncRead for Stdout {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, into)
+        match &mut self.0 {
+            Source::Pipe(pipe) => Pin::new(pipe).poll_read(cx, into),
+            Source::Terminal(terminal) => terminal.poll_read(cx, into),
+        }
     }
 }
 
 /// The agent's standard input. Dropping it, shutting it down and [`Control::close_stdin`](super::Control::close_stdin)
-/// all close it; writing fails with [`io::ErrorKind::BrokenPipe`] afterwards, also a write that is waiting.
+/// all close it; writing fails with [`io::ErrorKind::BrokenPipe`] afterwards, also a write that is waiting. On a terminal
+/// closing types the end of file.
 #[derive(Debug)]
 pub struct Stdin(pub(super) StdinPipe);
 
@@ -34,19 +54,21 @@ pub(super) struct StdinPipe(Arc<Mutex<Open>>);
 
 #[derive(Debug)]
 struct Open {
-    pipe: Option<Sender>,
+    sink: Option<Sink>,
     /// Of a write that waits for the agent to read.
     waiting: Option<Waker>,
 }
 
 impl StdinPipe {
-    pub(super) fn new(pipe: Sender) -> Self {
-        Self(Arc::new(Mutex::new(Open { pipe: Some(pipe), waiting: None })))
+    pub(super) fn new(sink: Sink) -> Self {
+        Self(Arc::new(Mutex::new(Open { sink: Some(sink), waiting: None })))
     }
 
     pub(super) fn close(&self) {
         let mut open = self.lock();
-        open.pipe = None;
+        if let Some(Sink::Terminal(terminal)) = open.sink.take() {
+            terminal.type_end();
+        }
         if let Some(waiting) = open.waiting.take() {
             waiting.wake();
         }
@@ -60,10 +82,11 @@ impl StdinPipe {
 impl AsyncWrite for Stdin {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut open = self.0.lock();
-        let Some(pipe) = open.pipe.as_mut() else {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        let written = match open.sink.as_mut() {
+            Some(Sink::Pipe(pipe)) => Pin::new(pipe).poll_write(cx, bytes),
+            Some(Sink::Terminal(terminal)) => terminal.poll_write(cx, bytes),
+            None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         };
-        let written = Pin::new(pipe).poll_write(cx, bytes);
         open.waiting = written.is_pending().then(|| cx.waker().clone());
         Poll::Ready(ready!(written))
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Opens every conversation; the number at its end counts incompatible changes.
-pub(super) const MAGIC: [u8; 8] = *b"bcsuper1";
+pub(super) const MAGIC: [u8; 8] = *b"bcsuper2";
 /// The magic and the length of the request.
 pub(super) const HEADER: usize = MAGIC.len() + 4;
 /// Linux takes at most 6 MiB of arguments and environment (execve(2)).
@@ -29,6 +29,8 @@ pub(super) struct Request {
     pub env: Vec<(OsString, OsString)>,
     pub drain: Duration,
     pub fence: Option<Duration>,
+    /// The three streams are a terminal, which becomes the program's own.
+    pub terminal: bool,
 }
 
 /// From the dispatcher. Closing its half of the socket is the third command: kill the whole tree.
@@ -147,6 +149,7 @@ impl Request {
         let mut out = Vec::with_capacity(4096);
         out.extend(nanos(self.drain).to_le_bytes());
         out.extend(self.fence.map_or(0, nanos).to_le_bytes());
+        put_count(&mut out, usize::from(self.terminal));
         put(&mut out, &self.program);
         put(&mut out, self.cwd.as_os_str());
         put_count(&mut out, self.args.len());
@@ -163,11 +166,12 @@ impl Request {
         let from = &mut from;
         let drain = Duration::from_nanos(take_u64(from)?);
         let fence = Some(take_u64(from)?).filter(|nanos| *nanos > 0).map(Duration::from_nanos);
+        let terminal = take_u32(from)? != 0;
         let program = take(from)?;
         let cwd = take(from)?.into();
         let args = (0..take_u32(from)?).map(|_| take(from)).collect::<Option<_>>()?;
         let env = (0..take_u32(from)?).map(|_| Some((take(from)?, take(from)?))).collect::<Option<_>>()?;
-        from.is_empty().then_some(Self { program, args, cwd, env, drain, fence })
+        from.is_empty().then_some(Self { program, args, cwd, env, drain, fence, terminal })
     }
 }
 
@@ -213,6 +217,7 @@ mod tests {
             env: vec![("A".into(), "1".into())],
             drain: Duration::from_millis(250),
             fence: Some(Duration::from_secs(7)),
+            terminal: true,
         };
         let bytes = request.encode();
         assert_eq!(Request::decode(&bytes), Some(request));

@@ -36,6 +36,7 @@ pub fn helper(args: &[&str]) -> Command {
         cwd: PathBuf::from("/"),
         env: Default::default(),
         tag: fresh_tag(),
+        terminal: None,
         limits: Limits::default(),
         fence: None,
     }

@@ -117,6 +117,7 @@ async fn dispatch(fence: &str, tag: &str) {
         cwd: PathBuf::from("/"),
         env: Default::default(),
         tag: RunTag::new(tag).expect("because it is a tag"),
+        terminal: None,
         limits: Limits::default(),
         fence: Some(Duration::from_millis(fence)).filter(|fence| !fence.is_zero()),
     };

@@ -8,6 +8,7 @@ use std::process::Command;
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use rustix::process::{chdir, getpid, getppid, set_parent_process_death_signal};
 
+use crate::process::terminal;
 use crate::process::wire::{Request, Step};
 
 /// Starts the agent as the leader of a process group of its own; returns its process id.
@@ -32,14 +33,20 @@ fn command(request: &Request, [input, output, error]: [OwnedFd; 3]) -> Command {
         .envs(request.env.iter().map(|(name, value)| (name, value)))
         .stdin(input)
         .stdout(output)
-        .stderr(error)
-        .process_group(0);
+        .stderr(error);
+    let has_terminal = request.terminal;
+    if !has_terminal {
+        command.process_group(0);
+    }
     let supervisor = getpid();
     // SAFETY: the closure runs between fork and exec of a process that has one thread, and makes system calls
     // only: it allocates nothing and takes no lock.
     unsafe {
         command.pre_exec(move || {
             clean_signals()?;
+            if has_terminal {
+                terminal::make_own()?;
+            }
             // When this supervisor is killed the leader goes with it. It is tied to the thread that forks,
             // which here is the only one (SAFETY 0, finding 2).
             set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
