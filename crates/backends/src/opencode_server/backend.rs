@@ -1,0 +1,129 @@
+//! Finding the node's server, or starting it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dispatch_core::agent::Failure;
+use dispatch_core::ports::{Backend, Opened, SessionSpec};
+use dispatch_core::profile::BackendProfile;
+use dispatch_core::routing::Route;
+use dispatch_core::task::TerminalReason;
+use tokio::time::timeout;
+
+use super::api::Api;
+use super::control::{Link, OpencodeControl};
+use super::profile::{GRACE, OPENCODE_SERVER};
+use super::server::Server;
+use super::session::OpencodeSession;
+use crate::common::{open, profile, words};
+use crate::launch::Launcher;
+use crate::pool::{Key, Lease, Pool};
+use crate::registry::{AgentEntry, Registry};
+
+/// How the server is started and how long it is waited for.
+#[derive(Debug, Clone)]
+pub struct OpencodeSettings {
+    /// How programs are started.
+    pub launcher: Launcher,
+    /// How long a turn may take to obey an abort (SPEC S4). 10 s.
+    pub grace: Duration,
+    /// Where the server works; its conversations name folders of their own. It should hold nothing, as opencode takes
+    /// settings and plugins from where it is started, and nobody else should be able to write to it. `/`.
+    pub folder: PathBuf,
+    /// Where git, run by an agent, looks no further up for a repository: the folder of the worktrees. None.
+    pub ceiling: Option<PathBuf>,
+    /// How long the server may take to listen. 60 s.
+    pub start: Duration,
+    /// How long a turn waits for a server to be recycled, on which the turn before it of the same line of work was cut
+    /// off. 90 s.
+    pub recycling: Duration,
+}
+
+impl OpencodeSettings {
+    /// The defaults, with this way to start programs.
+    #[must_use]
+    pub fn new(launcher: Launcher) -> Self {
+        Self {
+            launcher,
+            grace: GRACE,
+            folder: PathBuf::from("/"),
+            ceiling: None,
+            start: Duration::from_secs(60),
+            recycling: Duration::from_secs(90),
+        }
+    }
+}
+
+/// opencode as an HTTP server: one for all turns, kept between them.
+pub struct OpencodeServer {
+    registry: Arc<Registry>,
+    settings: OpencodeSettings,
+    pool: Arc<Pool>,
+    profile: &'static BackendProfile,
+}
+
+impl OpencodeServer {
+    /// Reaches the registry's opencode with these settings, and keeps its server in this pool.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>, settings: OpencodeSettings, pool: Arc<Pool>) -> Self {
+        let profile = profile::with_grace(&OPENCODE_SERVER, settings.grace);
+        Self { registry, settings, pool, profile }
+    }
+
+    /// A share of the server, which is started if there is none.
+    async fn lease(&self, entry: &AgentEntry, spec: &SessionSpec) -> Result<Lease<Server>, Failure> {
+        let key = Key { route: Route::OpencodeServer, agent: entry.name.clone(), chat: None };
+        loop {
+            let start = Server::start(entry, &self.settings, &spec.run_tag);
+            let lease = self.pool.get(&key, |_: &Server| true, start).await?;
+            if !lease.warm().has_cut_off(spec.session) {
+                return Ok(lease);
+            }
+            let server = Arc::clone(lease.warm());
+            lease.doom();
+            lease.give_back().await;
+            self.recycled(entry, &server).await?;
+        }
+    }
+
+    /// Waits until a server is gone on which a turn of this line of work may go on (SPEC S4).
+    async fn recycled(&self, entry: &AgentEntry, server: &Server) -> Result<(), Failure> {
+        let limit = self.settings.recycling;
+        timeout(limit, server.gone()).await.map(drop).map_err(|_| {
+            let text = format!(
+                "agent {}: the turn before this one did not stop when it was asked, and its server is ended only when \
+                 no other turn runs on it, which was not so within {}",
+                entry.name,
+                words::time(limit)
+            );
+            Failure::new(TerminalReason::CouldNotStart, text)
+        })
+    }
+}
+
+#[async_trait]
+impl Backend for OpencodeServer {
+    fn profile(&self) -> &'static BackendProfile {
+        self.profile
+    }
+
+    async fn open(&self, spec: SessionSpec) -> Result<Opened, Failure> {
+        let entry = open::entry(&self.registry, &spec)?;
+        let directory = spec.cwd.to_str().filter(|path| !path.is_empty()).ok_or_else(|| {
+            let path = spec.cwd.display();
+            let text = format!(
+                "the worktree's path cannot be sent to opencode: {path:?}; choose another data folder"
+            );
+            Failure::new(TerminalReason::CouldNotStart, text)
+        })?;
+        let directory = directory.to_owned();
+        let lease = self.lease(&entry, &spec).await?;
+        let server = Arc::clone(lease.warm());
+        let api = Api::new(server.http.clone(), directory);
+        let link = Arc::new(Link::new(api, server, spec.session));
+        let control = Arc::new(OpencodeControl(Arc::clone(&link)));
+        Ok(Opened { session: Box::new(OpencodeSession::new(entry, spec, lease, link)), control })
+    }
+}

@@ -1,0 +1,224 @@
+//! Tool calls, and what leave is asked for.
+
+use std::collections::HashMap;
+
+use dispatch_core::agent::{
+    OptionKind, PermissionOption, PermissionRequest, ToolCall, ToolCallPatch, ToolContent, ToolStatus,
+};
+use serde_json::Value;
+
+use super::wire::{Asked, Part, ToolState};
+use crate::common::named_tool;
+
+/// Open calls that are remembered; what asks beyond them has less to show.
+const REMEMBERED: usize = 256;
+
+/// The calls that are open.
+#[derive(Debug, Default)]
+pub(super) struct Calls(HashMap<String, Call>);
+
+#[derive(Debug)]
+struct Call {
+    /// What names it in a permission request.
+    message: String,
+    id: String,
+    /// What was said of it, but for its output.
+    call: ToolCall,
+    /// Bytes of output that were shown.
+    shown: usize,
+}
+
+impl Calls {
+    /// What an event about a call changes; `None` when that is nothing. The call's id is its part's: those of models
+    /// repeat within a turn.
+    pub(super) fn patch(&mut self, part: Part) -> Option<ToolCallPatch> {
+        let Part { id: part, message, tool, call, state, .. } = part;
+        let (tool, state) = (tool.unwrap_or_default(), state?);
+        let status = status(&state.status)?;
+        let known = self.0.get(&part);
+        let shown = known.map_or(0, |known| known.shown);
+        let output = output(&state);
+        // The whole output comes with every line of it. It is shown when it has doubled, and in the end, so that
+        // all that is shown stays below three times its size.
+        let is_shown = status.is_terminal() || output.as_ref().is_some_and(|text| text.len() > 2 * shown);
+        let output = output.filter(|text| is_shown && !text.is_empty());
+        let shown = output.as_ref().map_or(shown, String::len);
+        let mut patch = describe(part, &tool, status, state);
+        if let Some(Call { call, .. }) = known {
+            patch.status = patch.status.filter(|status| *status != call.status);
+            patch.title = patch.title.filter(|title| *title != call.title);
+            patch.kind = patch.kind.filter(|kind| *kind != call.kind);
+            patch.input = patch.input.filter(|_| call.input.is_none());
+            if patch.input.is_none() {
+                (patch.content, patch.locations) = (None, None);
+            }
+        }
+        self.learn(&patch, message, call.unwrap_or_default(), status, shown);
+        if let Some(text) = output {
+            // Diffs stay: they say what the call is about, its output only that it worked.
+            let diffs = patch.content.take().or_else(|| self.content(&patch.id)).unwrap_or_default();
+            let text = ToolContent::Text { text };
+            patch.content = Some(diffs.into_iter().chain([text]).collect());
+        }
+        if status.is_terminal() {
+            self.0.remove(&patch.id);
+        }
+        let nothing = ToolCallPatch { id: patch.id.clone(), ..ToolCallPatch::default() };
+        (patch != nothing).then_some(patch)
+    }
+
+    fn learn(
+        &mut self,
+        patch: &ToolCallPatch,
+        message: String,
+        id: String,
+        status: ToolStatus,
+        shown: usize,
+    ) {
+        if let Some(known) = self.0.get_mut(&patch.id) {
+            known.call.apply(patch.clone());
+            known.shown = shown;
+        } else if !status.is_terminal() && self.0.len() < REMEMBERED {
+            self.0
+                .insert(patch.id.clone(), Call { message, id, call: ToolCall::begin(patch.clone()), shown });
+        }
+    }
+
+    fn content(&self, part: &str) -> Option<Vec<ToolContent>> {
+        self.0.get(part).map(|known| known.call.content.clone())
+    }
+
+    /// The request that is shown to a person. opencode's `always` is left out: it would hold for all conversations of
+    /// the project.
+    pub(super) fn request(&self, asked: &Asked) -> PermissionRequest {
+        let Asked { id, permission, patterns, metadata, tool, .. } = asked;
+        let by = tool
+            .as_ref()
+            .and_then(|by| self.0.values().find(|known| known.message == by.message && known.id == by.call));
+        let mut call =
+            by.map_or_else(|| ToolCall { id: id.clone(), ..ToolCall::default() }, |by| by.call.clone());
+        // Leave to go outside is another thing than leave to edit, whichever tool wants it.
+        call.kind = match named_tool::kind(permission) {
+            "other" => permission.clone(),
+            kind => kind.to_owned(),
+        };
+        let what = metadata.command.clone().unwrap_or_else(|| patterns.join(", "));
+        call.title = if what.is_empty() { permission.clone() } else { format!("{permission}: {what}") };
+        if let Some(path) = &metadata.filepath
+            && !call.locations.contains(path)
+        {
+            call.locations.push(path.clone());
+        }
+        if let Some(diff) = metadata.diff.as_ref().filter(|_| call.content.is_empty()) {
+            call.content.push(ToolContent::Text { text: diff.clone() });
+        }
+        let option =
+            |id: &str, name: &str, kind| PermissionOption { id: id.to_owned(), name: name.to_owned(), kind };
+        let options = vec![
+            option("once", "Allow once", OptionKind::AllowOnce),
+            option("reject", "Reject", OptionKind::RejectOnce),
+        ];
+        PermissionRequest { id: id.clone(), tool_call: call, options, paths: Vec::new() }
+    }
+}
+
+/// A call as the event tells it.
+fn describe(part: String, tool: &str, status: ToolStatus, state: ToolState) -> ToolCallPatch {
+    let ToolState { input, title, .. } = state;
+    // A call that is announced has no arguments yet.
+    let input = input.filter(|input| input.as_object().is_none_or(|members| !members.is_empty()));
+    let patch = match input {
+        Some(input) => named_tool::announced(part, tool, input),
+        None => {
+            let (title, kind) = (Some(tool.to_owned()), Some(named_tool::kind(tool).to_owned()));
+            ToolCallPatch { id: part, title, kind, ..ToolCallPatch::default() }
+        }
+    };
+    let title = title.filter(|title| !title.is_empty()).or(patch.title);
+    ToolCallPatch { status: Some(status), title, ..patch }
+}
+
+/// What a call has printed so far, or printed, or why it failed.
+fn output(state: &ToolState) -> Option<String> {
+    let running = || state.metadata.as_ref()?.output.as_ref().and_then(Value::as_str).map(str::to_owned);
+    state.error.clone().or_else(|| state.output.clone()).or_else(running)
+}
+
+/// An unknown status says nothing.
+fn status(word: &str) -> Option<ToolStatus> {
+    match word {
+        "pending" => Some(ToolStatus::Pending),
+        "running" => Some(ToolStatus::InProgress),
+        "completed" => Some(ToolStatus::Completed),
+        "error" => Some(ToolStatus::Failed),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn part(state: Value) -> Part {
+        let part = json!({"id": "prt_1", "messageID": "msg_1", "type": "tool", "tool": "bash", "callID": "c", "state": state});
+        serde_json::from_value(part).unwrap()
+    }
+
+    fn running(output: &str) -> Part {
+        part(json!({"status": "running", "input": {"command": "make"}, "metadata": {"output": output}}))
+    }
+
+    #[test]
+    fn a_growing_output_costs_no_more_than_a_few_times_its_size() {
+        let mut calls = Calls::default();
+        let (mut output, mut shown) = (String::new(), 0);
+        let length = |patch: Option<ToolCallPatch>| match patch.and_then(|patch| patch.content).as_deref() {
+            Some([ToolContent::Text { text }]) => text.len(),
+            _ => 0,
+        };
+        for _ in 0..10_000 {
+            output.push_str("a line\n");
+            shown += length(calls.patch(running(&output)));
+        }
+        assert!(shown > output.len() / 4 && shown <= 2 * output.len(), "{shown}");
+        let done = json!({"status": "completed", "input": {"command": "make"}, "output": output});
+        assert_eq!(length(calls.patch(part(done))), output.len(), "whole in the end");
+    }
+
+    #[test]
+    fn what_was_said_is_not_said_again() {
+        let mut calls = Calls::default();
+        assert!(calls.patch(running("")).unwrap().input.is_some());
+        assert_eq!(calls.patch(running("")), None);
+        let done = part(json!({"status": "error", "input": {"command": "make"}, "error": "no"}));
+        let patch = calls.patch(done).unwrap();
+        assert_eq!((patch.status, patch.input), (Some(ToolStatus::Failed), None));
+    }
+
+    #[test]
+    fn a_request_shows_the_call_that_asks_and_never_an_always() {
+        let mut calls = Calls::default();
+        let write = json!({"id": "prt_1", "messageID": "msg_1", "type": "tool", "tool": "write", "callID": "c", "state":
+            {"status": "running", "input": {"filePath": "/up/x", "content": "new"}}});
+        calls.patch(serde_json::from_value(write).unwrap());
+        let asked = |permission: &str| {
+            let asked = json!({"id": "per_1", "sessionID": "s", "permission": permission, "patterns": ["/up/*"],
+                "metadata": {"filepath": "/up/x"}, "always": ["*"], "tool": {"messageID": "msg_1", "callID": "c"}});
+            calls.request(&serde_json::from_value(asked).unwrap())
+        };
+        let request = asked("edit");
+        assert_eq!((request.tool_call.id.as_str(), request.tool_call.kind.as_str()), ("prt_1", "edit"));
+        assert_eq!(request.tool_call.locations, ["/up/x"]);
+        assert!(
+            matches!(&request.tool_call.content[..], [ToolContent::Diff { new_text, .. }] if new_text == "new")
+        );
+        let kinds: Vec<_> = request.options.iter().map(|option| option.kind).collect();
+        assert_eq!(kinds, [OptionKind::AllowOnce, OptionKind::RejectOnce]);
+        let outside = asked("external_directory").tool_call;
+        assert_eq!(
+            (outside.kind.as_str(), outside.title.as_str()),
+            ("external_directory", "external_directory: /up/*")
+        );
+    }
+}
