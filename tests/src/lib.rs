@@ -1,6 +1,8 @@
 //! Fakes, the scripted model server, simulation and end-to-end tests.
 
+pub mod desk;
 pub mod faults;
+pub mod matrix;
 pub mod model_server;
 pub mod product;
 pub mod queue;

@@ -111,9 +111,11 @@ fn error(error: ModelError) -> Value {
         }
         ModelError::Overloaded { .. } => (429, "RESOURCE_EXHAUSTED", "Resource has been exhausted"),
         ModelError::Internal => (500, "INTERNAL", "An internal error has occurred"),
-        ModelError::ContextTooLong => {
-            (400, "INVALID_ARGUMENT", "The input token count (1200000) exceeds the maximum number of tokens")
-        }
+        ModelError::ContextTooLong => (
+            400,
+            "INVALID_ARGUMENT",
+            "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+        ),
     };
     json!({"error": {"code": code, "message": message, "status": status}})
 }

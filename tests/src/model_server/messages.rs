@@ -58,21 +58,23 @@ fn stream(answer: &Resolved) -> Events {
     let mut start = message(answer, Vec::new());
     start["usage"] = json!({"input_tokens": answer.usage().input, "output_tokens": 1});
     start["stop_reason"] = Value::Null;
-    let mut events = vec![json!({"type": "message_start", "message": start})];
+    let (mut events, mut stop) = (vec![json!({"type": "message_start", "message": start})], None);
     for (index, piece) in answer.pieces().enumerate() {
+        events.extend(stop.take());
         let (block, deltas) = block_and_deltas(&piece);
         events.push(json!({"type": "content_block_start", "index": index, "content_block": block}));
         let deltas = deltas.into_iter();
         events.extend(
             deltas.map(|delta| json!({"type": "content_block_delta", "index": index, "delta": delta})),
         );
-        events.push(json!({"type": "content_block_stop", "index": index}));
+        stop = Some(json!({"type": "content_block_stop", "index": index}));
     }
     let delta = json!({"stop_reason": stop_reason(answer), "stop_sequence": null});
     let end =
         json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": answer.usage().output}});
-    let tail = [end, json!({"type": "message_stop"})].iter().map(event).collect();
-    Events { body: events.iter().map(event).collect(), tail }
+    // An answer that is cut or stalls does so within its last block.
+    let tail = stop.into_iter().chain([end, json!({"type": "message_stop"})]);
+    Events { body: events.iter().map(event).collect(), tail: tail.map(|data| event(&data)).collect() }
 }
 
 fn block_and_deltas(piece: &Piece<'_>) -> (Value, Vec<Value>) {

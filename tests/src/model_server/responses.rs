@@ -58,27 +58,34 @@ fn message(item: &Value) -> Option<Message> {
 
 fn stream(answer: &Resolved) -> Events {
     let start = json!({"type": "response.created", "response": response(answer, "in_progress", vec![])});
-    let mut events = vec![start];
+    let (mut events, mut done) = (vec![start], None);
     for (place, piece) in answer.pieces().enumerate() {
-        let done = item(answer, place, &piece);
-        let mut added = done.clone();
-        // An item begins empty.
-        for (key, empty) in
-            [("content", json!([])), ("summary", json!([])), ("arguments", json!("")), ("input", json!(""))]
-        {
-            if let Some(value) = added.get_mut(key) {
-                *value = empty;
-            }
-        }
+        events.extend(done.take());
+        let item = item(answer, place, &piece);
+        let added = emptied(item.clone());
         events.push(json!({"type": "response.output_item.added", "output_index": place, "item": added}));
         events.extend(deltas(&piece).into_iter().map(|mut delta| {
-            delta["item_id"] = done["id"].clone();
+            delta["item_id"] = item["id"].clone();
             delta["output_index"] = json!(place);
             delta
         }));
-        events.push(json!({"type": "response.output_item.done", "output_index": place, "item": done}));
+        done = Some(json!({"type": "response.output_item.done", "output_index": place, "item": item}));
     }
-    Events { body: events.iter().map(event).collect(), tail: vec![event(&end(answer))] }
+    // An answer that is cut or stalls does so within its last item.
+    let tail = done.into_iter().chain([end(answer)]);
+    Events { body: events.iter().map(event).collect(), tail: tail.map(|data| event(&data)).collect() }
+}
+
+/// An item as it begins.
+fn emptied(mut item: Value) -> Value {
+    let parts =
+        [("content", json!([])), ("summary", json!([])), ("arguments", json!("")), ("input", json!(""))];
+    for (key, empty) in parts {
+        if let Some(value) = item.get_mut(key) {
+            *value = empty;
+        }
+    }
+    item
 }
 
 fn deltas(piece: &Piece<'_>) -> Vec<Value> {

@@ -115,7 +115,7 @@ pub static QWEN: RealAgent = RealAgent {
         let settings = json!({
             "security": {"auth": {"selectedType": "openai"}}, "telemetry": {"enabled": false},
             "privacy": {"usageStatisticsEnabled": false}, "general": {"enableAutoUpdate": false},
-            "tools": {"approvalMode": mode},
+            "tools": {"approvalMode": mode}, "model": {"generationConfig": {"maxRetries": 1}},
         });
         write(&home.join(".qwen/settings.json"), &settings.to_string());
         vec![
@@ -140,7 +140,9 @@ pub static GEMINI: RealAgent = RealAgent {
     configure: |site, home| {
         let settings = json!({
             "security": {"auth": {"selectedType": "gemini-api-key"}}, "telemetry": {"enabled": false},
-            "general": {"enableAutoUpdate": false}, "privacy": {"usageStatisticsEnabled": false},
+            // By default ten attempts, minutes of silence.
+            "general": {"enableAutoUpdate": false, "maxAttempts": 2},
+            "privacy": {"usageStatisticsEnabled": false},
         });
         write(&home.join(".gemini/settings.json"), &settings.to_string());
         vec![
