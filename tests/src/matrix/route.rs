@@ -17,5 +17,8 @@ pub struct Route {
 pub static ROUTES: [&Route; 1] = [&ONE_SHOT_ACP];
 
 /// A process for each turn, which speaks ACP.
-pub static ONE_SHOT_ACP: Route =
-    Route { name: "one-shot ACP", config: "", agent: |agent| Ok(agent.acp_program) };
+pub static ONE_SHOT_ACP: Route = Route {
+    name: "one-shot ACP",
+    config: "[routes]\nopencode_server = false\nclaude_sdk = false\nwarm_acp = false\none_shot_pty = false\n",
+    agent: |agent| Ok(agent.acp_program),
+};
