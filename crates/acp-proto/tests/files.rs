@@ -166,6 +166,13 @@ fn gits_own_files_are_not_served() {
     assert!(matches!(ground.write("alias/config", "x"), Err(FileError::Git { .. })));
     assert!(ground.write("alias/hooks/pre-commit", "x").is_err());
     assert!(!ground.root.join("sub/.git/hooks/pre-commit").exists());
+    symlink("sub/.git/config", ground.root.join("configuration")).unwrap();
+    for name in [".git", "sub/.git/config", "alias/config", "configuration"] {
+        assert!(matches!(ground.read(name), Err(FileError::Git { .. })), "{name}");
+    }
+    for name in ["sub/.git", "alias", "alias/hooks"] {
+        assert!(matches!(ground.files.folder(Path::new(name)), Err(FileError::Git { .. })), "{name}");
+    }
     ground.write(".gitignore", "target").unwrap();
 }
 

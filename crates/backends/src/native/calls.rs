@@ -1,7 +1,8 @@
 //! One tool call: shown, allowed, done, and told to the model.
 
 use dispatch_core::agent::{
-    AgentUpdate, Answer, OptionKind, PermissionOption, PermissionRequest, ToolCall, ToolCallPatch, ToolStatus,
+    AgentUpdate, Answer, OptionKind, PermissionOption, PermissionRequest, ToolCall, ToolCallPatch,
+    ToolContent, ToolStatus,
 };
 use serde_json::{Map, Value, json};
 
@@ -83,7 +84,14 @@ impl Turn {
             self.outbox.send(AgentUpdate::ToolCall(shown)).await;
         }
         match &self.link.tools {
-            Some(tools) => tools.perform(prepared).await,
+            Some(tools) => {
+                let show = |text: String| {
+                    let content = Some(vec![ToolContent::Text { text }]);
+                    let printed = ToolCallPatch { id: id.to_owned(), content, ..ToolCallPatch::default() };
+                    self.outbox.send(AgentUpdate::ToolCall(printed))
+                };
+                tools.perform(prepared, show).await
+            }
             None => Done::refused("there are no tools here".to_owned()),
         }
     }

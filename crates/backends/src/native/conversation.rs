@@ -4,6 +4,8 @@ use dispatch_core::agent::{ToolCall, ToolContent};
 use dispatch_core::conversation::{Message, Part, Role};
 use serde_json::{Value, json};
 
+use super::tools::is_tool;
+
 /// The most bytes of another agent's tool call that are told.
 const FOREIGN: usize = 2000;
 /// How much of a shortened result stays, at its beginning and at its end, in bytes.
@@ -255,7 +257,8 @@ fn user_text(message: &Message) -> String {
 /// A call of one of our own tools, which carries the tool's name beside its result.
 fn own_call(call: &ToolCall) -> Option<Called> {
     let output = call.output.as_ref()?;
-    let name = output.get("tool")?.as_str()?.to_owned();
+    // Other agents' outputs may hold anything.
+    let name = output.get("tool")?.as_str().filter(|name| is_tool(name))?.to_owned();
     let told = output.get("result").and_then(Value::as_str).map(str::to_owned);
     let result = told.unwrap_or_else(|| shown_text(call));
     let arguments = call.input.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string);

@@ -118,8 +118,12 @@ impl NativeSession {
                 Ok(models) => return Ok(models),
                 Err(fault) => fault,
             };
-            if retries == limits.retries || !fault.is_passing() {
+            if fault.is_unauthorised() || (retries == limits.retries && fault.is_connection()) {
                 return Err(start_failure(fault));
+            }
+            if retries == limits.retries {
+                // It may have time for the model all the same.
+                return Ok(Models::default());
             }
             tracing::debug!(fault = fault.text, "the model's service is not there yet");
             tokio::time::sleep(pause(limits.first_pause, retries)).await;

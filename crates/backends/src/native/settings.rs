@@ -53,7 +53,8 @@ impl NativeSettings {
 pub struct NativeLimits {
     /// The most requests to the model in one turn, those made again not counted. 100.
     pub rounds: u32,
-    /// How often a request is made again that the service had no time for. 4.
+    /// How often a request is made again that the service had no time for. 6, which is half a minute: llama.cpp
+    /// refuses while it loads a model.
     pub retries: u32,
     /// The pause before the first of them, doubled for each further one, give or take a quarter. 500 ms.
     pub first_pause: Duration,
@@ -75,7 +76,7 @@ impl Default for NativeLimits {
     fn default() -> Self {
         Self {
             rounds: 100,
-            retries: 4,
+            retries: 6,
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(60),
             models: Duration::from_secs(10),

@@ -75,8 +75,10 @@ impl Fault {
         let code = code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
         let status = status.or(code);
         let message = ["message", "detail", "error", "msg"].iter().find_map(|key| error.get(*key)?.as_str());
-        let text = match (message.or(error.as_str()).map(str::trim), status) {
-            (Some(text), _) if !text.is_empty() => text.to_owned(),
+        // A proxy's page says less than its status.
+        let is_told = |text: &&str| !text.is_empty() && !text.starts_with('<');
+        let text = match (message.or(error.as_str()).map(str::trim).filter(is_told), status) {
+            (Some(text), _) => text.to_owned(),
             (_, Some(status)) => format!("the model's service answered with status {status}"),
             (_, None) => format!("the model's service answered with an error: {error}"),
         };

@@ -79,11 +79,11 @@ impl Model {
 /// Asks for the models. Services that have no list are none the worse for it.
 ///
 /// # Errors
-/// Whether the service is there and lets us in is known afterwards.
+/// A [`Fault`] when the service is not there, does not let us in, or has no time.
 pub(in crate::native) async fn known_models(api: &Api, limit: Duration) -> Result<Models, Fault> {
     match api.get("models", limit).await {
         Ok(list) => Ok(Models::read(&list)),
-        Err(fault) if fault.is_unauthorised() || fault.is_connection() => Err(fault),
+        Err(fault) if fault.is_unauthorised() || fault.is_passing() => Err(fault),
         Err(fault) => {
             tracing::debug!(fault = fault.text, "the service tells of no models");
             Ok(Models::default())

@@ -11,22 +11,43 @@ use crate::common::words;
 
 /// Its time limit where the model names none.
 const USUAL: Duration = Duration::from_secs(120);
+/// How often somebody who watches is shown what it has printed, and how much of it, in bytes.
+const SHOWN_EVERY: Duration = Duration::from_secs(2);
+const SHOWN: usize = 4096;
 /// How long a killed command is waited for.
 const KILLED: Duration = Duration::from_secs(5);
 
-/// Runs it; tells what it printed and how it ended, and whether it ended well.
-pub(super) async fn run(
+/// Runs it; tells what it printed and how it ended, and whether it ended well. Meanwhile `show` gets the end of what it
+/// has printed, whenever there is more.
+pub(super) async fn run<F: Future<Output = ()>>(
     terminals: &Terminals,
     request: &Run,
     longest: Duration,
     bytes: usize,
+    mut show: impl FnMut(String) -> F,
 ) -> Result<(String, bool), String> {
     let limit = request.seconds.map_or(USUAL, Duration::from_secs).clamp(Duration::from_secs(1), longest);
     let told = |error: TerminalError| error.to_string();
     let folder = terminals.folder(request.folder.as_deref().map(Path::new)).map_err(told)?;
     let command = Command::new(request.command.clone(), Vec::new(), Vec::new(), folder);
     let id = terminals.create(command, Some(bytes as u64)).await.map_err(told)?;
-    let is_late = timeout(limit, terminals.wait(&id)).await.is_err();
+    let showing = async {
+        let mut shown = String::new();
+        loop {
+            tokio::time::sleep(SHOWN_EVERY).await;
+            let Ok(Output { text, .. }) = terminals.output(&id) else { continue };
+            let tail = &text[text.ceil_char_boundary(text.len().saturating_sub(SHOWN))..];
+            if tail != shown {
+                tail.clone_into(&mut shown);
+                show(shown.clone()).await;
+            }
+        }
+    };
+    let is_late = tokio::select! {
+        biased;
+        ended = timeout(limit, terminals.wait(&id)) => ended.is_err(),
+        () = showing => false,
+    };
     if is_late {
         terminals.kill(&id).map_err(told)?;
         let _ = timeout(KILLED, terminals.wait(&id)).await;

@@ -13,5 +13,5 @@ mod search;
 mod walk;
 mod worker;
 
-pub(super) use request::definitions;
+pub(super) use request::{definitions, is_tool};
 pub(super) use worker::{Done, Prepared, Tools};

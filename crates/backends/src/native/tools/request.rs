@@ -75,6 +75,14 @@ fn top() -> String {
     ".".to_owned()
 }
 
+/// The tools' names.
+const NAMES: [&str; 6] = ["list_files", "search", "read_file", "edit_file", "write_file", "run_command"];
+
+/// Whether there is a tool of this name.
+pub(in crate::native) fn is_tool(name: &str) -> bool {
+    NAMES.contains(&name)
+}
+
 impl Request {
     /// Reads a call. The error is for the model.
     pub(super) fn read(name: &str, arguments: &Value) -> Result<Self, String> {
@@ -88,10 +96,7 @@ impl Request {
             "edit_file" => of(arguments).map(Self::Edit),
             "write_file" => of(arguments).map(Self::Write),
             "run_command" => of(arguments).map(Self::Run),
-            _ => Err(format!(
-                "there is no tool named {name:?}; there are list_files, search, read_file, edit_file, write_file and \
-                 run_command"
-            )),
+            _ => Err(format!("there is no tool named {name:?}; there are {}", NAMES.join(", "))),
         }
     }
 }
@@ -172,6 +177,7 @@ mod tests {
             let arguments: serde_json::Map<String, Value> =
                 required.iter().map(|name| (name.as_str().unwrap().to_owned(), json!("x"))).collect();
             let name = function["name"].as_str().unwrap();
+            assert!(is_tool(name));
             Request::read(name, &Value::Object(arguments)).unwrap();
         }
         let unknown = Request::read("rm", &json!({})).unwrap_err();

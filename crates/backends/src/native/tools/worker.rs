@@ -110,8 +110,12 @@ impl Tools {
         Ok(prepared)
     }
 
-    /// Does it.
-    pub(in crate::native) async fn perform(&self, work: Prepared) -> Done {
+    /// Does it. A command's output is handed to `show` while it runs.
+    pub(in crate::native) async fn perform<F: Future<Output = ()>>(
+        &self,
+        work: Prepared,
+        show: impl FnMut(String) -> F,
+    ) -> Done {
         let most = self.limits.result_bytes;
         match work.work {
             Work::Look(wanted) => {
@@ -128,7 +132,7 @@ impl Tools {
                 }
             }
             Work::Run(run) => {
-                let ended = command::run(&self.terminals, &run, self.limits.command, most).await;
+                let ended = command::run(&self.terminals, &run, self.limits.command, most, show).await;
                 // A little more than the output: how it ended stands behind it.
                 Done::shown(ended, most + 200)
             }

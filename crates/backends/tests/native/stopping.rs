@@ -1,0 +1,113 @@
+//! Stop, at every moment: at once, and nothing is left.
+
+use std::time::Duration;
+
+use dispatch_core::agent::{AgentUpdate, EndedHow, NoticeCode};
+use dispatch_core::profile::Stop;
+use dispatch_core::task::TerminalReason;
+use serde_json::json;
+
+use crate::common::{Fixture, Turn, within};
+use crate::server::{End, Reply, calls, delta, error, events, says};
+
+async fn stopped(mut turn: Turn, rung: Stop) {
+    turn.control.stop(rung).await;
+    turn.control.stop(rung).await;
+    assert_eq!(turn.end().await.how, EndedHow::Cancelled);
+    let control = turn.control.clone();
+    turn.close().await;
+    control.stop(Stop::Kill).await;
+}
+
+#[tokio::test]
+async fn while_the_model_thinks_and_while_it_speaks() {
+    for body in [String::new(), events(&[delta(json!({ "content": "so far" }))])] {
+        for rung in [Stop::Ask, Stop::Kill] {
+            let fixture = Fixture::new([Reply::stream(body.clone()).ending(End::Never)]).await;
+            let mut turn = fixture.prompt("go").await;
+            if body.is_empty() {
+                within(fixture.server.requested(2)).await;
+            } else {
+                turn.until(|update| matches!(update, AgentUpdate::Text(_))).await;
+            }
+            stopped(turn, rung).await;
+            within(fixture.server.left()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn while_leave_is_asked() {
+    let fixture = Fixture::new([calls(&[("run_command", json!({ "command": "touch ran" }))])]).await;
+    let mut turn = fixture.prompt("go").await;
+    turn.until(|update| matches!(update, AgentUpdate::Permission(_))).await;
+    stopped(turn, Stop::Ask).await;
+    assert!(!fixture.worktree().join("ran").exists());
+}
+
+/// Its tree is gone, too: closing looks for what is left.
+#[tokio::test]
+async fn while_a_command_runs() {
+    let command = "trap '' TERM INT; setsid sleep 600 & echo begun > begun; sleep 600; wait";
+    let fixture = Fixture::new([calls(&[("run_command", json!({ "command": command }))])]).await;
+    let mut turn = fixture.prompt("go").await;
+    turn.until(|update| matches!(update, AgentUpdate::Permission(_))).await;
+    turn.control.answer("permission-1", dispatch_core::agent::Answer::Allow).await;
+    let begun = fixture.worktree().join("begun");
+    within(async {
+        while !begun.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    stopped(turn, Stop::Ask).await;
+}
+
+#[tokio::test]
+async fn while_it_waits_to_ask_again() {
+    let busy = error(429, "slow down").with_header("retry-after: 50");
+    let fixture = Fixture::new([busy, says("too late")]).await;
+    let mut turn = fixture.prompt("go").await;
+    let waits = |update: &AgentUpdate| matches!(update, AgentUpdate::Notice(notice) if notice.code == NoticeCode::RequestRepeated);
+    turn.until(waits).await;
+    let begun = std::time::Instant::now();
+    stopped(turn, Stop::Ask).await;
+    assert!(begun.elapsed() < Duration::from_secs(40), "it does not sit the pause out");
+    assert_eq!(fixture.server.chats().len(), 1);
+}
+
+#[tokio::test]
+async fn before_the_prompt() {
+    let mut fixture = Fixture::new([]).await;
+    fixture.settings.limits.models = Duration::from_secs(600);
+    fixture.server.models(Reply::stream("").ending(End::Never));
+    let mut turn = fixture.open().await;
+    let control = turn.control.clone();
+    let (started, ()) = tokio::join!(within(turn.session.start()), async {
+        within(fixture.server.requested(1)).await;
+        control.stop(Stop::Ask).await;
+    });
+    assert_eq!(started.unwrap_err().reason, TerminalReason::Stopped);
+    turn.close().await;
+
+    // Given up, as the dispatcher does it.
+    let mut turn = fixture.open().await;
+    {
+        let mut start = turn.session.start();
+        tokio::select! {
+            _ = &mut start => panic!("it has no answer"),
+            () = within(fixture.server.requested(2)) => {}
+        }
+    }
+    turn.close().await;
+}
+
+#[tokio::test]
+async fn closing_in_the_middle_ends_everything() {
+    let fixture =
+        Fixture::new([Reply::stream(events(&[delta(json!({ "content": "x" }))])).ending(End::Never)]).await;
+    let mut turn = fixture.prompt("go").await;
+    turn.until(|update| matches!(update, AgentUpdate::Text(_))).await;
+    turn.close().await;
+    within(fixture.server.left()).await;
+}
