@@ -176,7 +176,8 @@ pub(super) async fn add_checkpoint(
     -- What was rejected is about to leave the worktree (SPEC R3): what a turn in another one made is not.
     restored AS (
       UPDATE change h SET restored = true FROM whose WHERE h.session = whose.session AND $8
-        AND EXISTS (SELECT FROM checkpoint k WHERE k.task = h.task AND k.worktree = $6))
+        AND EXISTS (SELECT FROM checkpoint k
+                    WHERE k.task = h.task AND k.kind = 'after' AND k.worktree = $6))
     SELECT id FROM added";
     const FIND: &str = "SELECT k.id FROM checkpoint k JOIN task t ON t.num = k.task
       WHERE t.id = $1 AND ($2::bigint IS NULL OR t.epoch = $2) AND k.kind = $3

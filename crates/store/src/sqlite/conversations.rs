@@ -170,7 +170,8 @@ pub(super) fn add_checkpoint(
         // What was rejected is about to leave the worktree (SPEC R3): what a turn in another one made is not.
         tx.prepare_cached(
             "UPDATE change SET restored = 1 WHERE session = (SELECT session FROM task WHERE num = ?1)
-               AND EXISTS (SELECT 1 FROM checkpoint k WHERE k.task = change.task AND k.worktree = ?2)",
+               AND EXISTS (SELECT 1 FROM checkpoint k
+                           WHERE k.task = change.task AND k.kind = 'after' AND k.worktree = ?2)",
         )?
         .execute((task, &new.worktree))?;
     }
