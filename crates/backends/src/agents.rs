@@ -38,16 +38,9 @@ impl RegisteredAgents {
         self
     }
 
-    /// With the route of a backend that keeps agents between turns.
+    /// With the pool in which backends keep what outlives a turn.
     #[must_use]
-    pub fn with_warm<B: Backend + Keeper + 'static>(mut self, backend: Arc<B>) -> Self {
-        self.keepers.push(Arc::clone(&backend) as Arc<dyn Keeper>);
-        self.with(backend)
-    }
-
-    /// With what keeps agents for routes that were added, or will be.
-    #[must_use]
-    pub fn with_keeper(mut self, keeper: Arc<dyn Keeper>) -> Self {
+    pub fn keeping(mut self, keeper: Arc<dyn Keeper>) -> Self {
         self.keepers.push(keeper);
         self
     }

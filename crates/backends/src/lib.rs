@@ -4,11 +4,17 @@
 //! Agent Client Protocol. [`RegisteredAgents`] puts them behind the dispatcher's `Agents` port.
 
 pub mod acp;
+pub mod claude_sdk;
+pub mod cli;
 pub mod launch;
+pub mod native;
+pub mod opencode_server;
+pub mod pool;
 pub mod process;
 pub mod registry;
 pub mod text_filter;
 
 mod agents;
+mod common;
 
 pub use agents::RegisteredAgents;

@@ -21,12 +21,30 @@ fn peak() -> usize {
 
 #[tokio::test]
 async fn long_lines_cost_no_memory() {
-    let fixture = Fixture::new(&[]);
+    for fixture in Fixture::each(&[]) {
+        fixture.run("/say warm").await;
+        let before = peak();
+        // No line end and no message in 300 MB, of which up to the limit of a line is kept.
+        let (_, end) = fixture.run("/long-line 300000000\n/say through").await;
+        assert_eq!(end.how, EndedHow::Completed);
+        is_little(peak() - before);
+        fixture.over().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_between_turns_costs_no_memory() {
+    let fixture = Fixture::warm(&[]);
     fixture.run("/say warm").await;
     let before = peak();
-    // No line end and no message in 300 MB, of which up to the limit of a line is kept.
-    let (_, end) = fixture.run("/long-line 300000000\n/say through").await;
-    assert_eq!(end.how, EndedHow::Completed);
-    let more = peak() - before;
+    for what in ["/flood 60", "/long-line 2000000000"] {
+        fixture.run(&format!("/say done\n/answer-now\n{what}")).await;
+        fixture.until_kept(0).await;
+    }
+    is_little(peak() - before);
+    fixture.over().await;
+}
+
+fn is_little(more: usize) {
     assert!(more < 64 << 20, "{} MiB more", more >> 20);
 }

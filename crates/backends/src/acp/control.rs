@@ -1,7 +1,6 @@
 //! The hand that reaches an agent while its stream is awaited.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,15 +11,17 @@ use dispatch_core::agent::{Answer, PermissionRequest};
 use dispatch_core::ports::AgentControl;
 use dispatch_core::profile::Stop;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::process::AcpProcess;
 use super::terminals::CommandSpawner;
 use crate::process::Control;
 
 /// A cancel that comes too early can be lost (seen with several agents), so it is sent again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What session and control share.
+/// What one turn's session and control share.
 pub(super) struct Link {
     pub(super) client: Client,
     pub(super) process: Control,
@@ -28,7 +29,6 @@ pub(super) struct Link {
     /// Whether the turn has ended.
     pub(super) ended: watch::Sender<bool>,
     state: Mutex<State>,
-    is_asking: AtomicBool,
 }
 
 #[derive(Default)]
@@ -38,6 +38,12 @@ struct State {
     /// Permission requests that wait for an answer, by our ids.
     asked: HashMap<String, Asked>,
     last_asked: u64,
+    /// The task that asks it to end its turn.
+    asking: Option<JoinHandle<()>>,
+    /// It was told to end, by whatever means.
+    is_ending: bool,
+    /// The turn has let go of the process, which is no business of its control any more.
+    is_released: bool,
 }
 
 struct Asked {
@@ -46,15 +52,37 @@ struct Asked {
 }
 
 impl Link {
-    pub(super) fn new(client: Client, process: Control, terminals: Arc<CommandSpawner>) -> Self {
+    pub(super) fn new(process: &AcpProcess) -> Self {
         Self {
-            client,
-            process,
-            terminals,
+            client: process.client.clone(),
+            process: process.process.clone(),
+            terminals: Arc::clone(&process.terminals),
             ended: watch::Sender::new(false),
             state: Mutex::default(),
-            is_asking: AtomicBool::new(false),
         }
+    }
+
+    /// From now on the control reaches nothing any more. Returns when all that it had begun is over, and whether the
+    /// process was told to end.
+    pub(super) async fn release(&self) -> bool {
+        self.ended.send_replace(true);
+        let (asking, asked) = {
+            let mut state = self.lock();
+            state.is_released = true;
+            (state.asking.take(), std::mem::take(&mut state.asked))
+        };
+        // The turn is over, and nobody will answer them.
+        asked.into_values().for_each(|Asked { id, .. }| self.cancel_permission(id));
+        if let Some(asking) = asking {
+            // A cancel that is sent after this would be the next turn's.
+            let _ = asking.await;
+        }
+        self.lock().is_ending
+    }
+
+    /// Whether the agent was asked to end the turn.
+    pub(super) fn was_asked(&self) -> bool {
+        self.lock().asking.is_some()
     }
 
     pub(super) fn set_session(&self, session: &str) {
@@ -122,21 +150,30 @@ pub(super) struct AcpControl(pub(super) Arc<Link>);
 impl AgentControl for AcpControl {
     async fn stop(&self, rung: Stop) {
         let link = &self.0;
+        let mut state = link.lock();
+        if state.is_released {
+            return;
+        }
         match rung {
-            Stop::Ask => match link.session() {
+            Stop::Ask => match state.session.clone() {
                 // A task, since an agent that reads nothing makes it wait.
-                Some(session) if !link.is_asking.swap(true, Ordering::AcqRel) => {
-                    tokio::spawn(Arc::clone(link).cancel(session));
+                Some(session) if state.asking.is_none() => {
+                    state.asking = Some(tokio::spawn(Arc::clone(link).cancel(session)));
                 }
                 Some(_) => {}
                 // It is being started: there is no turn that it could be asked to end.
-                None => link.process.close_stdin(),
+                None => {
+                    state.is_ending = true;
+                    link.process.close_stdin();
+                }
             },
             Stop::Terminate => {
+                state.is_ending = true;
                 link.process.terminate();
                 link.terminals.kill();
             }
             Stop::Kill => {
+                state.is_ending = true;
                 link.process.kill();
                 link.terminals.kill();
             }

@@ -3,54 +3,56 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use acp_proto::client::{CallError, CallId, Event, Events};
-use acp_proto::schema::{ClientCapabilities, ContentBlock, TextContent};
+use acp_proto::client::{CallError, CallId, Event};
+use acp_proto::schema::{ContentBlock, TextContent};
 use acp_proto::types::{TurnEnd, Update};
 use async_trait::async_trait;
-use dispatch_core::agent::{AgentUpdate, End, EndedHow, Failure, Printed, Usage};
+use dispatch_core::agent::{AgentUpdate, End, EndedHow, Failure, Notice, NoticeCode, Printed, Usage};
 use dispatch_core::ports::{AgentSession, Close, Prompt, SessionInfo, SessionSpec};
 use dispatch_core::task::TerminalReason;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout};
 
 use super::control::Link;
-use super::printed::StrayOutput;
+use super::process::{AcpProcess, BATCH, Wire};
 use super::start::{self, Handshake, Ready};
 use super::translate::Translator;
-use super::words;
-use crate::agents::KnownCommands;
-use crate::process::{Child, Exit, Rung};
-use crate::registry::AgentEntry;
+use crate::common::printed::StrayOutput;
+use crate::common::words;
+use crate::pool::Lease;
 
-/// How many events are taken at once.
-const BATCH: usize = 256;
 /// How long an agent that is silent after its answer is listened to; vibe reports its usage then.
 const QUIET: Duration = Duration::from_millis(20);
 /// How long one that goes on talking is.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-/// How long an agent that closed its output may take to end.
-const EXIT_PATIENCE: Duration = Duration::from_secs(2);
-/// How long an agent may take to end when its turn is over and its standard input closed, and after SIGTERM.
-const LET_GO: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
-/// How often a process that cannot be killed is complained about.
-const COMPLAINT: Duration = Duration::from_secs(30);
+/// How many batches are passed over before the prompt goes out; one that says more is not waited for.
+const PASSED_OVER: usize = 16;
 
 /// See [`AgentSession`] for the order of the calls.
 pub(super) struct AcpSession {
-    entry: AgentEntry,
+    process: Arc<AcpProcess>,
+    /// The pool's right to the process; none, where it is this turn's own.
+    lease: Option<Lease<AcpProcess>>,
+    wire: OwnedMutexGuard<Wire>,
     spec: SessionSpec,
-    child: Child,
-    events: Events,
     link: Arc<Link>,
-    capabilities: ClientCapabilities,
-    commands: Arc<KnownCommands>,
     translator: Translator,
     stray: StrayOutput,
-    /// Events taken and not yet translated.
-    taken: Vec<Event>,
-    /// Whether the conversation is an earlier one, whose history the agent tells.
-    is_loaded: bool,
-    prompt: Option<CallId>,
+    phase: Phase,
     ended: Option<Ended>,
+}
+
+/// How far a turn has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was said to the agent.
+    New,
+    /// Something was, and nobody knows how it took that.
+    Starting,
+    /// It waits for the prompt.
+    Ready,
+    /// The prompt may have gone out.
+    Prompting(Option<CallId>),
 }
 
 /// The prompt was answered, or never will be.
@@ -60,67 +62,60 @@ struct Ended {
 }
 
 impl AcpSession {
-    pub(super) fn new(
-        entry: AgentEntry,
+    pub(super) async fn new(
+        process: Arc<AcpProcess>,
+        lease: Option<Lease<AcpProcess>>,
         spec: SessionSpec,
-        child: Child,
-        events: Events,
         link: Arc<Link>,
-        capabilities: ClientCapabilities,
-        commands: Arc<KnownCommands>,
     ) -> Self {
-        let translator = Translator::new(String::new(), &entry.quirks);
-        Self {
-            entry,
-            spec,
-            child,
-            events,
-            link,
-            capabilities,
-            commands,
-            translator,
-            stray: StrayOutput::default(),
-            taken: Vec::new(),
-            is_loaded: false,
-            prompt: None,
-            ended: None,
-        }
+        let wire = Arc::clone(&process.wire).lock_owned().await;
+        let translator = Translator::new(String::new(), &process.entry.quirks);
+        let (stray, phase) = (StrayOutput::default(), Phase::New);
+        Self { process, lease, wire, spec, link, translator, stray, phase, ended: None }
     }
 
-    /// How the process ended; `None` when it goes on.
-    async fn exit(&mut self) -> Option<Exit> {
-        timeout(EXIT_PATIENCE, self.child.wait()).await.ok()
+    fn agent(&self) -> &str {
+        self.process.entry.name.as_str()
     }
 
-    /// Before the prompt an agent tells what was: no part of this turn, but for its commands.
-    fn pass_over_history(&mut self) {
-        while self.events.try_recv_many(&mut self.taken, BATCH) > 0 {
-            self.taken.retain(|event| match event {
-                Event::Update(update) => matches!(update.update, Update::AvailableCommands(_)),
-                _ => true,
-            });
+    /// What the turn is told of a process that was lost since the last one.
+    fn restarted(&self) -> Option<Notice> {
+        let why = self.lease.as_ref()?.lost()?;
+        let text = format!("agent {} {why} since its last turn; it was started again", self.agent());
+        Some(Notice { code: NoticeCode::BackendRestarted, text })
+    }
+
+    /// What an agent says before the prompt is no part of this turn, but for what lasts.
+    fn pass_over(&mut self) {
+        for _ in 0..PASSED_OVER {
+            let mut events = Vec::new();
+            if self.wire.events.try_recv_many(&mut events, BATCH) == 0 {
+                return;
+            }
+            for event in events {
+                match event {
+                    Event::Update(update) if !lasts(&update.update) => self.translator.learn(&update),
+                    Event::Permission { id, .. } => self.link.cancel_permission(id),
+                    event => self.wire.taken.push(event),
+                }
+            }
         }
     }
 
     /// Translates what was taken.
     fn digest(&mut self, into: &mut Vec<AgentUpdate>) {
-        let mut taken = std::mem::take(&mut self.taken);
+        let mut taken = std::mem::take(&mut self.wire.taken);
         for event in taken.drain(..) {
             self.hear(event, into);
         }
-        self.taken = taken;
+        self.wire.taken = taken;
+        self.translator.tell_settings(into);
     }
 
     fn hear(&mut self, event: Event, into: &mut Vec<AgentUpdate>) {
         match event {
-            Event::Update(update) => {
-                let before = into.len();
-                self.translator.update(update, into);
-                if let Some(AgentUpdate::Commands(commands)) = into.get(before..).and_then(<[_]>::last) {
-                    self.commands.learn(&self.entry.name, commands);
-                }
-            }
-            Event::Permission { id, request } if request.session_id != self.translator.session => {
+            Event::Update(update) => self.translator.update(update, into),
+            Event::Permission { id, request } if request.session_id != self.translator.session() => {
                 self.translator.oddities.add("permission requests for another conversation");
                 self.link.cancel_permission(id);
             }
@@ -128,14 +123,17 @@ impl AcpSession {
                 let request = self.translator.permission(self.link.next_permission(), &request, into);
                 self.link.expect_answer(id, request);
             }
-            Event::TurnEnded { call, outcome } if Some(call) == self.prompt => self.end(outcome),
+            Event::TurnEnded { call, outcome } if self.phase == Phase::Prompting(Some(call)) => {
+                self.end(outcome);
+            }
             Event::Malformed(malformed) => {
                 self.stray.add(&malformed);
                 self.translator.oddities.add("lines that are no messages");
             }
             Event::Stray(_) => self.translator.oddities.add("answers to nothing that was asked"),
             Event::Notification(notification) => {
-                tracing::debug!(agent = %self.entry.name, method = %notification.method, "a private notification");
+                tracing::debug!(agent = self.agent(), method = %notification.method, "a private notification");
+                self.translator.notified(&notification);
             }
             Event::Answered { .. } | Event::TurnEnded { .. } | Event::Closed { .. } => {}
         }
@@ -149,7 +147,8 @@ impl AcpSession {
     /// Takes what the agent says after the answer; `false` when there is no more.
     async fn take_last_words(&mut self, until: Instant) -> bool {
         let left = until.saturating_duration_since(Instant::now());
-        let heard = timeout(left.min(QUIET), self.events.recv_many(&mut self.taken, BATCH)).await;
+        let Wire { events, taken, .. } = &mut *self.wire;
+        let heard = timeout(left.min(QUIET), events.recv_many(taken, BATCH)).await;
         heard.is_ok_and(|count| count > 0)
     }
 
@@ -159,10 +158,9 @@ impl AcpSession {
             Some(Ok(end)) => Ok(end),
             Some(Err(CallError::Agent { error, .. })) => Err(error),
             Some(Err(_)) | None => {
-                let exit = self.exit().await;
-                let gone = words::gone(self.entry.name.as_str(), exit);
+                let gone = words::gone(self.process.entry.name.as_str(), self.wire.exit().await);
                 let text = format!("{gone} before its turn was over");
-                let text = words::with_output(text, "", &self.child.stderr_tail());
+                let text = words::with_output(text, "", &self.wire.child.stderr_tail());
                 return (
                     EndedHow::Crashed(Failure::new(TerminalReason::AgentCrashed, text)),
                     Usage::default(),
@@ -173,80 +171,108 @@ impl AcpSession {
     }
 
     fn printed(&self) -> Printed {
-        Printed { stdout: self.stray.text().to_owned(), stderr: self.child.stderr_tail() }
+        Printed { stdout: self.stray.text().to_owned(), stderr: self.wire.child.stderr_tail() }
     }
 
-    /// Lets the process end by itself, then ends it; listens meanwhile, since one that is not heard cannot end.
-    async fn let_go(&mut self) {
-        let eof = if self.entry.quirks.ignores_eof { Duration::ZERO } else { LET_GO[0] };
-        let process = self.link.process.clone();
-        let ladder = [(Rung::Ask, eof), (Rung::Terminate, LET_GO[1])];
-        let mut stopping = std::pin::pin!(process.stop_ladder(&ladder));
-        let mut is_open = true;
-        loop {
-            tokio::select! {
-                biased;
-                _ = &mut stopping => return,
-                taken = self.events.recv_many(&mut self.taken, BATCH), if is_open => {
-                    is_open = taken > 0;
-                    self.taken.clear();
-                }
+    /// Whether the agent is idle and in order, so that another turn can use it.
+    fn is_in_order(&self) -> bool {
+        match (self.phase, &self.ended) {
+            (Phase::New | Phase::Ready, _) => true,
+            (Phase::Prompting(_), Some(Ended { outcome: Ok(_), .. })) => {
+                let quirks = &self.process.entry.quirks;
+                !(quirks.cancel_leaves_commands && self.link.was_asked())
             }
+            (Phase::Prompting(_), Some(Ended { outcome: Err(CallError::Agent { error, .. }), .. })) => {
+                // Somebody will log in, which a running process may not notice.
+                crate::common::failure::of_error(error).reason != TerminalReason::Unauthorised
+            }
+            _ => false,
         }
     }
 
-    async fn kill(&self) {
-        self.link.process.kill();
-        while timeout(COMPLAINT, self.link.process.wait_tree_empty()).await.is_err() {
-            tracing::error!(agent = %self.entry.name, pid = self.child.id(), "a process of the agent cannot be killed");
+    /// Why the process is lost, if it was lost in this turn without being told to end.
+    async fn loss(&mut self) -> Option<String> {
+        let is_closed = matches!(&self.ended, Some(Ended { outcome: Err(CallError::Closed { .. }), .. }));
+        if !is_closed {
+            return None;
         }
+        Some(words::ending(self.wire.exit().await))
     }
+
+    /// Gives the process back to the pool, or ends it.
+    async fn hand_back(mut self, lease: Lease<AcpProcess>, how: Close) {
+        let is_in_order = self.is_in_order();
+        let is_ending = self.link.release().await;
+        if how == Close::Return && is_in_order && !is_ending {
+            self.process.terminals.close().await;
+            if self.phase != Phase::New {
+                self.wire.conversation = Some(self.translator.leave());
+            }
+            drop(self.wire);
+            return lease.give_back().await;
+        }
+        let loss = if is_ending { None } else { self.loss().await };
+        drop(self.wire);
+        lease.end(loss).await;
+    }
+}
+
+/// Whether an update says what lasts beyond a turn.
+fn lasts(update: &Update) -> bool {
+    matches!(update, Update::AvailableCommands(_) | Update::CurrentMode(_) | Update::ConfigOptions(_))
 }
 
 #[async_trait]
 impl AgentSession for AcpSession {
     async fn start(&mut self) -> Result<SessionInfo, Failure> {
-        let mut handshake = Handshake {
-            entry: &self.entry,
+        if let Some(lease) = &mut self.lease {
+            lease.begin();
+        }
+        self.phase = Phase::Starting;
+        let handshake = Handshake {
+            process: &self.process,
             spec: &self.spec,
             link: &self.link,
-            events: &mut self.events,
+            wire: &mut self.wire,
             stray: &mut self.stray,
-            commands: Vec::new(),
+            conversation: Default::default(),
         };
-        let trouble = match handshake.run(self.capabilities.clone()).await {
-            Ok(Ready { info, is_loaded }) => {
-                self.is_loaded = is_loaded;
-                let session = info.agent_session.clone().unwrap_or_default();
-                self.translator = Translator::new(session, &self.entry.quirks);
-                self.commands.learn(&self.entry.name, &info.commands);
+        let trouble = match handshake.run().await {
+            Ok(Ready { conversation, notices }) => {
+                self.phase = Phase::Ready;
+                let info = SessionInfo {
+                    agent_session: Some(conversation.id.clone()),
+                    commands: conversation.commands.clone(),
+                    settings: conversation.offers.settings(),
+                    notices: self.restarted().into_iter().chain(notices).collect(),
+                };
+                self.translator = Translator::within(conversation, &self.process.entry.quirks);
                 return Ok(info);
             }
             Err(trouble) => trouble,
         };
-        let exit = if start::is_closed(&trouble) { self.exit().await } else { None };
-        let gone = words::gone(self.entry.name.as_str(), exit);
-        let failure = start::failure_of(&self.entry, &trouble, &gone, &self.stray);
-        let text = words::with_output(failure.text, self.stray.text(), &self.child.stderr_tail());
+        let exit = if start::is_closed(&trouble) { self.wire.exit().await } else { None };
+        let gone = words::gone(self.agent(), exit);
+        let failure = start::failure_of(&self.process.entry, &trouble, &gone, &self.stray);
+        let text = words::with_output(failure.text, self.stray.text(), &self.wire.child.stderr_tail());
         Err(Failure::new(failure.reason, text))
     }
 
     async fn prompt(&mut self, prompt: Prompt) -> Result<(), Failure> {
         let session = self.link.session().unwrap_or_default();
-        if self.is_loaded {
-            self.pass_over_history();
-        }
+        self.pass_over();
+        self.phase = Phase::Prompting(None);
         let text = [ContentBlock::Text(TextContent::new(prompt.text))];
         match self.link.client.prompt(&session, &text).await {
             Ok(call) => {
-                self.prompt = Some(call);
+                self.phase = Phase::Prompting(Some(call));
                 Ok(())
             }
             Err(error) => {
-                let exit = self.exit().await;
-                let gone = words::gone(self.entry.name.as_str(), exit);
+                let gone = words::gone(self.process.entry.name.as_str(), self.wire.exit().await);
                 let text = format!("{gone}; the prompt could not be sent: {error}");
-                let text = words::with_output(text, self.stray.text(), &self.child.stderr_tail());
+                let text = words::with_output(text, self.stray.text(), &self.wire.child.stderr_tail());
+                self.ended = Some(Ended { outcome: Err(error), listen_until: Instant::now() });
                 Err(Failure::new(TerminalReason::AgentCrashed, text))
             }
         }
@@ -257,8 +283,8 @@ impl AgentSession for AcpSession {
         loop {
             match self.ended.as_ref().map(|ended| ended.listen_until) {
                 None => {
-                    let is_over =
-                        self.taken.is_empty() && self.events.recv_many(&mut self.taken, BATCH).await == 0;
+                    let Wire { events, taken, .. } = &mut *self.wire;
+                    let is_over = taken.is_empty() && events.recv_many(taken, BATCH).await == 0;
                     self.digest(into);
                     if is_over && self.ended.is_none() {
                         break;
@@ -277,11 +303,15 @@ impl AgentSession for AcpSession {
     }
 
     async fn close(mut self: Box<Self>, how: Close) {
-        self.link.ended.send_replace(true);
-        if how == Close::Return {
-            self.let_go().await;
+        if let Some(lease) = self.lease.take() {
+            return self.hand_back(lease, how).await;
         }
-        self.kill().await;
-        self.link.terminals.close().await;
+        self.link.ended.send_replace(true);
+        let is_started = !matches!(self.phase, Phase::New | Phase::Starting);
+        if how == Close::Return && is_started {
+            let process = Arc::clone(&self.process);
+            process.let_go(&mut self.wire).await;
+        }
+        self.process.kill().await;
     }
 }

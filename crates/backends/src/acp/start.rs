@@ -2,25 +2,25 @@
 
 use std::time::Duration;
 
-use acp_proto::client::{CallError, CloseReason, Event, Events};
-use acp_proto::schema::{ClientCapabilities, Implementation, InitializeRequest};
-use acp_proto::types::{Initialized, SessionOpened, Update};
+use acp_proto::client::{CallError, CloseReason, Event};
+use acp_proto::schema::{Implementation, InitializeRequest};
+use acp_proto::types::{Initialized, SessionOpened};
 use acp_proto::{ProtocolVersion, RpcError, method};
-use dispatch_core::agent::{AgentCommand, Failure, Notice, NoticeCode};
-use dispatch_core::ports::{SessionInfo, SessionSpec};
+use dispatch_core::agent::{Failure, Notice, NoticeCode};
+use dispatch_core::ports::SessionSpec;
 use dispatch_core::task::{Name, TerminalReason};
 use tokio::time::{Instant, timeout};
 
 use super::control::Link;
-use super::options::{Offers, Setting};
-use super::printed::StrayOutput;
-use super::{failure, translate, words};
+use super::conversation::Conversation;
+use super::offers::Setting;
+use super::process::{AcpProcess, BATCH, Wire};
+use crate::common::printed::StrayOutput;
+use crate::common::{failure, words};
 use crate::registry::AgentEntry;
 
 /// How many lines that are no messages are read before the agent has introduced itself. A banner is fine.
 const MOST_STRAY_LINES: u64 = 1000;
-/// How many events are taken at once.
-const BATCH: usize = 256;
 /// How long an agent that has loaded a conversation is silent before its history is taken to be told; gemini
 /// tells it after its answer, without a pause.
 const HISTORY_PAUSE: Duration = Duration::from_millis(250);
@@ -47,25 +47,53 @@ impl From<CallError> for Trouble {
 
 /// An agent that is ready for its prompt.
 pub(super) struct Ready {
-    pub(super) info: SessionInfo,
-    /// Whether it goes on with an earlier conversation. What it says of that may still come.
-    pub(super) is_loaded: bool,
+    pub(super) conversation: Conversation,
+    /// What the user should know.
+    pub(super) notices: Vec<Notice>,
 }
 
 /// A handshake under way.
 pub(super) struct Handshake<'a> {
-    pub(super) entry: &'a AgentEntry,
+    pub(super) process: &'a AcpProcess,
     pub(super) spec: &'a SessionSpec,
     pub(super) link: &'a Link,
-    pub(super) events: &'a mut Events,
+    pub(super) wire: &'a mut Wire,
     pub(super) stray: &'a mut StrayOutput,
-    pub(super) commands: Vec<AgentCommand>,
+    /// What is heard of the conversation that is being opened, or goes on.
+    pub(super) conversation: Conversation,
 }
 
 impl Handshake<'_> {
-    /// Introduces us, opens a conversation, and makes the settings that were asked for.
-    pub(super) async fn run(&mut self, capabilities: ClientCapabilities) -> Result<Ready, Trouble> {
+    /// Introduces us, opens a conversation, and makes the settings that were asked for: as far as an earlier turn of
+    /// the same process has not done so.
+    pub(super) async fn run(mut self) -> Result<Ready, Trouble> {
+        let hello = match self.wire.hello.clone() {
+            Some(hello) => hello,
+            None => self.introduce().await?,
+        };
+        let mut notices = Vec::new();
+        match self.wire.conversation.take() {
+            // One that nobody has recorded was never prompted.
+            Some(known) if self.spec.resume.as_ref().is_none_or(|wanted| *wanted == known.id) => {
+                self.conversation = known;
+            }
+            _ => {
+                let (opened, notice) = match &self.spec.resume {
+                    Some(earlier) => self.resume(earlier, &hello).await?,
+                    None => (self.begin(&hello).await?, None),
+                };
+                self.conversation.open(opened);
+                notices.extend(notice);
+            }
+        }
+        self.link.set_session(&self.conversation.id);
+        notices.extend(self.settings().await?);
+        Ok(Ready { conversation: self.conversation, notices })
+    }
+
+    async fn introduce(&mut self) -> Result<Initialized, Trouble> {
         let us = Implementation::new("boocoder", env!("CARGO_PKG_VERSION")).title("boocoder".to_owned());
+        let capabilities = self.process.capabilities.clone();
         let hello =
             InitializeRequest::new(ProtocolVersion::V1).client_capabilities(capabilities).client_info(us);
         let client = self.link.client.clone();
@@ -74,53 +102,62 @@ impl Handshake<'_> {
         if version != ProtocolVersion::V1 {
             return Err(Trouble::Version(version.as_u16()));
         }
-        let (opened, notice) = match &self.spec.resume {
-            Some(earlier) => self.resume(earlier, &initialized).await?,
-            None => (self.begin(&initialized).await?, None),
-        };
-        let session = opened.session_id.clone();
-        self.link.set_session(&session);
-        let is_loaded = notice.as_ref().is_some_and(|notice| notice.code == NoticeCode::SessionLoaded);
-        let mut notices = Vec::from_iter(notice);
-        notices.extend(self.settings(Offers::new(opened)).await?);
-        let commands = std::mem::take(&mut self.commands);
-        Ok(Ready { info: SessionInfo { agent_session: Some(session), commands, notices }, is_loaded })
+        self.wire.hello = Some(initialized.clone());
+        Ok(initialized)
     }
 
     /// Begins a conversation.
-    async fn begin(&mut self, initialized: &Initialized) -> Result<SessionOpened, Trouble> {
+    async fn begin(&mut self, hello: &Initialized) -> Result<SessionOpened, Trouble> {
         let client = self.link.client.clone();
         let opened = self.listening(client.new_session(&self.spec.cwd, &[])).await?;
-        opened.map_err(|error| login_wanted(error, initialized))
+        opened.map_err(|error| login_wanted(error, hello))
     }
 
     /// Goes on with an earlier conversation if the agent can, and says whether it does.
     async fn resume(
         &mut self,
         earlier: &str,
-        initialized: &Initialized,
+        hello: &Initialized,
     ) -> Result<(SessionOpened, Option<Notice>), Trouble> {
-        let agent = &self.entry.name;
-        let why = if initialized.agent.agent_capabilities.load_session {
-            let client = self.link.client.clone();
-            match self.listening(client.load_session(earlier, &self.spec.cwd, &[])).await? {
-                Ok(opened) => {
-                    self.hear_history_out().await;
-                    let text = format!("agent {agent} goes on with its conversation");
-                    return Ok((opened, Some(Notice { code: NoticeCode::SessionLoaded, text })));
-                }
-                Err(error @ CallError::Closed { .. }) => return Err(error.into()),
-                Err(CallError::Agent { error, .. }) => error.useful_text().to_owned(),
-                Err(CallError::TimeLimit { limit, .. }) => {
-                    format!("it did not answer within {}", words::time(limit))
-                }
-                Err(error) => error.to_string(),
+        let agent = &self.process.entry.name;
+        let why = match self.reopen(earlier, hello).await? {
+            Ok(opened) => {
+                let text = format!("agent {agent} goes on with its conversation");
+                return Ok((opened, Some(Notice { code: NoticeCode::SessionLoaded, text })));
             }
-        } else {
-            "it cannot load earlier ones".to_owned()
+            Err(why) => why,
         };
         let text = format!("agent {agent} begins a new conversation: {why}");
-        Ok((self.begin(initialized).await?, Some(Notice { code: NoticeCode::SessionNew, text })))
+        // What was heard meanwhile is not of this one.
+        self.conversation = Conversation::default();
+        Ok((self.begin(hello).await?, Some(Notice { code: NoticeCode::SessionNew, text })))
+    }
+
+    /// Opens an earlier conversation: without its history where the agent can. The inner error says why not.
+    async fn reopen(
+        &mut self,
+        earlier: &str,
+        hello: &Initialized,
+    ) -> Result<Result<SessionOpened, String>, Trouble> {
+        let (client, cwd) = (self.link.client.clone(), self.spec.cwd.clone());
+        let capabilities = &hello.agent.agent_capabilities;
+        let mut why = "it cannot load earlier ones".to_owned();
+        if capabilities.session_capabilities.resume.is_some() {
+            match self.listening(client.resume_session(earlier, &cwd, &[])).await? {
+                Ok(opened) => return Ok(Ok(opened)),
+                Err(error) => why = refusal(error)?,
+            }
+        }
+        if capabilities.load_session {
+            match self.listening(client.load_session(earlier, &cwd, &[])).await? {
+                Ok(opened) => {
+                    self.hear_history_out().await;
+                    return Ok(Ok(opened));
+                }
+                Err(error) => why = refusal(error)?,
+            }
+        }
+        Ok(Err(why))
     }
 
     /// Listens until the agent has told a history that it tells after its answer. What comes still later is
@@ -129,7 +166,7 @@ impl Handshake<'_> {
         let mut events = Vec::new();
         let until = Instant::now() + LONGEST_HISTORY;
         while Instant::now() < until {
-            let heard = timeout(HISTORY_PAUSE, self.events.recv_many(&mut events, BATCH)).await;
+            let heard = timeout(HISTORY_PAUSE, self.wire.events.recv_many(&mut events, BATCH)).await;
             if !heard.is_ok_and(|count| count > 0) {
                 return;
             }
@@ -137,28 +174,41 @@ impl Handshake<'_> {
         }
     }
 
-    /// The model first: the other settings may depend on it.
-    async fn settings(&mut self, mut offers: Offers) -> Result<Vec<Notice>, Trouble> {
-        let (client, agent) = (self.link.client.clone(), &self.entry.name);
-        let model = self.spec.model.as_ref().map(|model| self.full_model(model));
-        let named = |name: &Option<Name>| name.as_ref().map(|name| name.as_str().to_owned());
-        let wanted = [
-            (Setting::Model, model),
-            (Setting::Thinking, named(&self.spec.thinking)),
-            (Setting::Mode, named(&self.spec.mode)),
-        ];
+    /// Makes the settings that the task asks for. Where it asks for none, one that an earlier turn made is taken back.
+    async fn settings(&mut self) -> Result<Vec<Notice>, Trouble> {
+        let entry = &self.process.entry;
         let mut notices = Vec::new();
-        for (setting, wanted) in wanted {
-            if let Some(wanted) = wanted {
-                let applied = self.listening(offers.apply(&client, agent, setting, &wanted)).await?;
-                notices.extend(applied?);
+        for setting in Setting::ALL {
+            let named = match setting {
+                Setting::Model => self.spec.model.as_ref().map(|model| self.full_model(model)),
+                Setting::Thinking => self.spec.thinking.as_ref().map(|name| name.as_str().to_owned()),
+                Setting::Mode => self.spec.mode.as_ref().map(|name| name.as_str().to_owned()),
+            };
+            let is_asked = named.is_some();
+            let start_mode = entry.quirks.start_mode.clone().filter(|_| setting == Setting::Mode);
+            let own = || start_mode.or_else(|| self.conversation.offers.take_before(setting));
+            let Some(wanted) = named.or_else(own) else { continue };
+            let notice = self.apply(setting, (&wanted, is_asked)).await?;
+            if !is_asked && let Some(notice) = &notice {
+                tracing::warn!(agent = %entry.name, notice.text, "an agent's own setting could not be made");
             }
+            notices.extend(notice.filter(|_| is_asked));
         }
         Ok(notices)
     }
 
+    /// Makes one, while listening: the offers are lent to the call and learn what is heard afterwards.
+    async fn apply(&mut self, setting: Setting, wanted: (&str, bool)) -> Result<Option<Notice>, Trouble> {
+        let (client, agent) = (self.link.client.clone(), &self.process.entry.name);
+        let session = self.conversation.id.clone();
+        let mut offers = std::mem::take(&mut self.conversation.offers);
+        let applied = self.listening(offers.apply(&client, &session, agent, setting, wanted)).await?;
+        self.conversation.offers = offers;
+        Ok(applied?)
+    }
+
     fn full_model(&self, model: &Name) -> String {
-        match &self.entry.quirks.model_prefix {
+        match &self.process.entry.quirks.model_prefix {
             Some(prefix) if !model.as_str().contains('/') => format!("{prefix}{model}"),
             _ => model.as_str().to_owned(),
         }
@@ -174,11 +224,11 @@ impl Handshake<'_> {
                 biased;
                 done = &mut call => {
                     // What came before the answer belongs before it.
-                    self.events.try_recv_many(&mut events, BATCH);
+                    self.wire.events.try_recv_many(&mut events, BATCH);
                     self.hear(&mut events);
                     return Ok(done);
                 }
-                taken = self.events.recv_many(&mut events, BATCH), if is_open => is_open = taken > 0,
+                taken = self.wire.events.recv_many(&mut events, BATCH), if is_open => is_open = taken > 0,
             }
             self.hear(&mut events);
             if self.stray.lines() > MOST_STRAY_LINES {
@@ -187,19 +237,32 @@ impl Handshake<'_> {
         }
     }
 
-    /// Before its prompt an agent says nothing that belongs to the turn, but for its commands.
+    /// Before its prompt an agent says nothing that belongs to the turn, but for what lasts.
     fn hear(&mut self, events: &mut Vec<Event>) {
         for event in events.drain(..) {
             match event {
                 Event::Malformed(malformed) => self.stray.add(&malformed),
-                Event::Update(update) => {
-                    if let Update::AvailableCommands(list) = update.update {
-                        self.commands = translate::commands(&list.available_commands);
-                    }
+                Event::Update(update) => drop(self.conversation.learn(&update)),
+                Event::Notification(notification) => drop(self.conversation.notified(&notification)),
+                Event::Permission { id, .. } => self.link.cancel_permission(id),
+                event => {
+                    tracing::debug!(agent = %self.process.entry.name, ?event, "heard before the prompt");
                 }
-                event => tracing::debug!(agent = %self.entry.name, ?event, "heard before the prompt"),
             }
         }
+    }
+}
+
+/// Why an agent does not open an earlier conversation.
+///
+/// # Errors
+/// The connection is gone.
+fn refusal(error: CallError) -> Result<String, CallError> {
+    match error {
+        CallError::Closed { .. } => Err(error),
+        CallError::Agent { error, .. } => Ok(error.useful_text().to_owned()),
+        CallError::TimeLimit { limit, .. } => Ok(format!("it did not answer within {}", words::time(limit))),
+        error => Ok(error.to_string()),
     }
 }
 

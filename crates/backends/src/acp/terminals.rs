@@ -18,7 +18,7 @@ use crate::registry::AgentEntry;
 const MERGE_OUTPUTS: &str = r#"exec "$@" 2>&1"#;
 
 /// Starts an agent's commands, and remembers them until they are gone.
-pub(super) struct CommandSpawner {
+pub(crate) struct CommandSpawner {
     launcher: Launcher,
     entry: AgentEntry,
     extra_env: Vec<(OsString, OsString)>,
@@ -38,8 +38,8 @@ struct Running {
 }
 
 impl CommandSpawner {
-    /// A spawner for one session.
-    pub(super) fn new(
+    /// A spawner for one process.
+    pub(crate) fn new(
         launcher: Launcher,
         entry: AgentEntry,
         extra_env: Vec<(OsString, OsString)>,
@@ -49,12 +49,17 @@ impl CommandSpawner {
     }
 
     /// Kills what runs and what is being started. Returns at once; what is started later runs.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.running.send_modify(Running::kill);
     }
 
+    /// Lets commands be started again, for another turn.
+    pub(crate) fn reopen(&self) {
+        self.running.send_modify(|running| running.is_closed = false);
+    }
+
     /// Kills what runs, lets nothing more be started, and returns when all of it is gone.
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.running.send_modify(|running| {
             running.is_closed = true;
             running.kill();
@@ -125,7 +130,7 @@ impl Start {
                 kills = Some(running.kills);
             }
         });
-        let kills = kills.ok_or_else(|| io::Error::other("the session is closed"))?;
+        let kills = kills.ok_or_else(|| io::Error::other("no turn is running"))?;
         Ok(Self { running: Arc::clone(running), kills })
     }
 

@@ -2,33 +2,44 @@
 
 use acp_proto::schema::{AvailableCommand, AvailableCommandInput};
 use acp_proto::types::{
-    Chunk, ChunkContent, PermissionKind, PermissionRequest as WirePermission, SessionUpdate, StopReason,
-    TurnEnd, Update,
+    Chunk, ChunkContent, PermissionKind, PermissionRequest as WirePermission, SessionOpened, SessionUpdate,
+    StopReason, TurnEnd, Update,
 };
-use acp_proto::{RawJson, RpcError};
+use acp_proto::{Notification, RawJson, RpcError};
 use dispatch_core::agent::{
-    AgentCommand, AgentUpdate, EndedHow, Failure, OptionKind, PermissionOption, PermissionRequest, PlanEntry,
-    ToolCall, ToolCallPatch, Usage,
+    AgentCommand, AgentSettings, AgentUpdate, EndedHow, Failure, OptionKind, PermissionOption,
+    PermissionRequest, PlanEntry, ToolCall, ToolCallPatch, Usage,
 };
 use dispatch_core::task::TerminalReason;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::oddities::Oddities;
+use super::conversation::{Calls, Conversation, Counted, Learned};
 use super::tool_call::OpenCalls;
-use super::{failure, tool_call, usage};
+use super::{tool_call, usage};
+use crate::common::failure;
+use crate::common::oddities::Oddities;
 use crate::registry::Quirks;
 use crate::text_filter::TagFilter;
 
 /// Characters of a last message that may be an error, in bytes.
 const LONGEST_ERROR: usize = 4096;
+/// Slash commands that are kept of a list.
+const MOST_COMMANDS: usize = 1000;
 
 /// Translates one turn of one agent.
 #[derive(Debug)]
 pub struct Translator {
-    pub(super) session: String,
+    conversation: Conversation,
     filter: Option<TagFilter>,
-    error_text: Option<&'static str>,
+    error_text: Option<String>,
+    /// The tokens of answers are those of the whole conversation.
+    adds_up: bool,
+    /// What the agent's counters showed when the turn began.
+    before: Counted,
+    /// The tool calls of this turn.
+    calls_seen: Calls,
+    has_new_settings: bool,
     /// The beginning of the last message, where errors may come as text.
     last_message: String,
     open_calls: OpenCalls,
@@ -38,13 +49,22 @@ pub struct Translator {
 }
 
 impl Translator {
-    /// For a turn of this conversation, with an agent of these quirks.
+    /// For the first turn of a conversation, with an agent of these quirks.
     #[must_use]
     pub fn new(session: impl Into<String>, quirks: &Quirks) -> Self {
+        Self::within(Conversation::new(session), quirks)
+    }
+
+    /// For the next turn of a conversation.
+    pub(super) fn within(conversation: Conversation, quirks: &Quirks) -> Self {
         Self {
-            session: session.into(),
+            before: conversation.counted.clone(),
+            conversation,
             filter: quirks.context_tags.then(TagFilter::default),
-            error_text: quirks.error_text,
+            error_text: quirks.error_text.clone(),
+            adds_up: quirks.usage_adds_up,
+            calls_seen: Calls::default(),
+            has_new_settings: false,
             last_message: String::new(),
             open_calls: OpenCalls::default(),
             calls: Usage::default(),
@@ -52,24 +72,75 @@ impl Translator {
         }
     }
 
+    /// The conversation was opened, with this answer; what may be chosen in it is known by that.
+    pub fn opened(&mut self, opened: SessionOpened) {
+        self.conversation.open(opened);
+    }
+
+    /// The conversation after this turn.
+    pub(super) fn leave(self) -> Conversation {
+        let mut conversation = self.conversation;
+        conversation.earlier.append(self.calls_seen);
+        conversation
+    }
+
+    /// The agent's own id of the conversation.
+    pub(super) fn session(&self) -> &str {
+        &self.conversation.id
+    }
+
     /// Translates an update and appends what it means. Text that follows text becomes one piece.
     pub fn update(&mut self, update: SessionUpdate, into: &mut Vec<AgentUpdate>) {
-        if *update.session_id != *self.session {
+        if *update.session_id != *self.conversation.id {
             return self.oddities.add("updates for another conversation");
+        }
+        match self.conversation.learn(&update) {
+            Learned::Commands => {
+                return into.push(AgentUpdate::Commands(self.conversation.commands.clone()));
+            }
+            Learned::Settings => return self.has_new_settings = true,
+            Learned::Nothing => {}
         }
         let SessionUpdate { update: what, .. } = &update;
         match what {
             Update::AgentMessage(_) | Update::AgentThought(_) => self.chunk(update.update, into),
-            Update::ToolCall(_) | Update::ToolCallUpdate(_) => self.tool_call(update.raw(), into),
+            Update::ToolCall(_) => self.tool_call(update.raw(), true, into),
+            Update::ToolCallUpdate(_) => self.tool_call(update.raw(), false, into),
             Update::Plan(_) => self.plan(update.raw(), into),
-            Update::AvailableCommands(list) => {
-                into.push(AgentUpdate::Commands(commands(&list.available_commands)));
+            Update::Usage(reported) => {
+                into.push(AgentUpdate::Usage(usage::of_update(reported, self.before.cost.as_ref())));
             }
-            Update::Usage(reported) => into.push(AgentUpdate::Usage(usage::of_update(reported))),
             Update::Other { kind, fault } => self.other(kind, fault.as_deref(), update.raw(), into),
             // The user's own words, and what nobody shows.
             _ => {}
         }
+    }
+
+    /// Translates a notification that is the agent's own.
+    pub fn notified(&mut self, notification: &Notification) {
+        self.has_new_settings |= self.conversation.notified(notification) == Learned::Settings;
+    }
+
+    /// Appends the settings, if they changed since the last time: once for many changes, as they are told whole.
+    pub fn tell_settings(&mut self, into: &mut Vec<AgentUpdate>) {
+        if std::mem::take(&mut self.has_new_settings) {
+            let settings = self.settings();
+            into.extend((!settings.is_empty()).then_some(AgentUpdate::Settings(settings)));
+        }
+    }
+
+    /// Takes over what an update says that came before the turn.
+    pub(super) fn learn(&mut self, update: &SessionUpdate) {
+        if *update.session_id == *self.conversation.id {
+            self.conversation.learn(update);
+            self.before = self.conversation.counted.clone();
+        }
+    }
+
+    /// What may be chosen in the conversation, and what is.
+    #[must_use]
+    pub fn settings(&self) -> AgentSettings {
+        self.conversation.offers.settings()
     }
 
     /// Translates a permission request, which is `id` for us. A call that was never announced is announced by it.
@@ -93,7 +164,7 @@ impl Translator {
             name: option.name.clone(),
             kind: option_kind(&option.kind),
         });
-        let request = PermissionRequest { id, tool_call, options: options.collect() };
+        let request = PermissionRequest { id, tool_call, options: options.collect(), paths: Vec::new() };
         into.push(AgentUpdate::Permission(request.clone()));
         request
     }
@@ -104,7 +175,7 @@ impl Translator {
             Ok(end) => end,
             Err(error) => return (EndedHow::Failed(failure::of_error(error)), Usage::default()),
         };
-        let usage = usage::of_end(end);
+        let usage = self.usage_of(end);
         let failed = |reason, text: String| EndedHow::Failed(Failure::new(reason, text));
         let how = match &end.stop_reason {
             StopReason::EndTurn => match self.error_in_text(&usage) {
@@ -131,9 +202,20 @@ impl Translator {
         (how, usage)
     }
 
+    fn usage_of(&mut self, end: &TurnEnd) -> Usage {
+        let told = usage::of_end(end);
+        if !self.adds_up || told.is_empty() {
+            return told;
+        }
+        let usage = usage::since(&told, &self.before.tokens);
+        self.conversation.counted.tokens = told;
+        usage
+    }
+
     /// Appends what was held back, and a notice of what was passed over. Nothing comes after it.
     pub fn finish(&mut self, into: &mut Vec<AgentUpdate>) {
         self.flush(into);
+        self.tell_settings(into);
         into.extend(self.oddities.take_notice().map(AgentUpdate::Notice));
     }
 
@@ -161,7 +243,7 @@ impl Translator {
     }
 
     fn text(&mut self, text: String, into: &mut Vec<AgentUpdate>) {
-        if let Some(beginning) = self.error_text {
+        if let Some(beginning) = &self.error_text {
             // The agent's own sentence, sent as one chunk behind what the model had said.
             if begins(&text, beginning) && !begins(&self.last_message, beginning) {
                 self.last_message.clear();
@@ -184,19 +266,24 @@ impl Translator {
         }
     }
 
-    fn tool_call(&mut self, params: &RawJson, into: &mut Vec<AgentUpdate>) {
-        self.end_of_message(into);
-        match update_of(params).and_then(tool_call::patch) {
-            Some(patch) => {
-                self.open_calls.learn(&patch);
-                into.push(AgentUpdate::ToolCall(patch));
-            }
-            None => self.oddities.add("tool calls without an id"),
+    fn tool_call(&mut self, params: &RawJson, is_announced: bool, into: &mut Vec<AgentUpdate>) {
+        let Some(patch) = update_of(params).and_then(tool_call::patch) else {
+            return self.oddities.add("tool calls without an id");
+        };
+        // goose changes a title when the call's turn has long ended.
+        let is_new = is_announced || self.calls_seen.contains(&patch.id);
+        if !is_new && self.conversation.earlier.contains(&patch.id) {
+            return;
         }
+        self.end_of_message(into);
+        self.calls_seen.add(&patch.id);
+        self.open_calls.learn(&patch);
+        into.push(AgentUpdate::ToolCall(patch));
     }
 
     /// The call that a permission request is about, after what the request adds to it.
     fn asked_about(&mut self, patch: ToolCallPatch, into: &mut Vec<AgentUpdate>) -> ToolCall {
+        self.calls_seen.add(&patch.id);
         let patch = self.open_calls.news(patch);
         self.open_calls.learn(&patch);
         let call = self.open_calls.get(&patch.id).cloned();
@@ -215,7 +302,8 @@ impl Translator {
     /// A known kind that the strict types refuse is still read as far as it goes.
     fn other(&mut self, kind: &str, fault: Option<&str>, params: &RawJson, into: &mut Vec<AgentUpdate>) {
         match (kind, fault) {
-            ("tool_call" | "tool_call_update", Some(_)) => self.tool_call(params, into),
+            ("tool_call", Some(_)) => self.tool_call(params, true, into),
+            ("tool_call_update", Some(_)) => self.tool_call(params, false, into),
             ("plan", Some(_)) => self.plan(params, into),
             (_, Some(fault)) => {
                 tracing::debug!(kind, fault, "an update could not be read");
@@ -239,7 +327,7 @@ impl Translator {
 
     /// The failure in the last message of an agent that reports errors as text, with no usage beside it.
     fn error_in_text(&self, usage: &Usage) -> Option<Failure> {
-        let beginning = self.error_text?;
+        let beginning = self.error_text.as_deref()?;
         let is_error = usage.is_empty() && begins(&self.last_message, beginning);
         is_error.then(|| failure::of_text(&self.last_message))
     }
@@ -282,7 +370,7 @@ pub(super) fn commands(list: &[AvailableCommand]) -> Vec<AgentCommand> {
         description: command.description.clone(),
         hint: hint(command),
     };
-    list.iter().map(command).collect()
+    list.iter().take(MOST_COMMANDS).map(command).collect()
 }
 
 fn option_kind(kind: &PermissionKind) -> OptionKind {
@@ -385,7 +473,7 @@ mod tests {
             (&["They wrote: Ran into this error: x"], None),
             (&["Here is", " all"], None),
         ] {
-            let quirks = Quirks { error_text: Some("Ran into this error:"), ..Quirks::default() };
+            let quirks = Quirks { error_text: Some("Ran into this error:".to_owned()), ..Quirks::default() };
             let mut translator = Translator::new("s", &quirks);
             for text in chunks {
                 let content = json!({"type": "text", "text": text});

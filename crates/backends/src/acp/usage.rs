@@ -6,15 +6,41 @@ use acp_proto::types::{TurnEnd, Usage as WireUsage};
 use dispatch_core::agent::{Cost, Usage};
 use serde::Deserialize;
 
-/// What a `usage_update` says. Its cost is the turn's: agents add up what a process has cost (claude begins at zero
-/// after a load, too), and each turn has a process of its own.
-pub(super) fn of_update(update: &UsageUpdate) -> Usage {
-    let cost = update.cost.as_ref().filter(|cost| cost.amount.is_finite() && cost.amount >= 0.0);
+/// What a `usage_update` says. Its cost is that of the process so far, of which `before` was there when the turn began:
+/// agents add up (claude begins at zero after a load, too).
+pub(super) fn of_update(update: &UsageUpdate, before: Option<&Cost>) -> Usage {
+    let since = |cost: Cost| match before {
+        // A counter that went back has begun anew.
+        Some(before) if before.currency == cost.currency && before.amount <= cost.amount => {
+            Cost { amount: cost.amount - before.amount, ..cost }
+        }
+        _ => cost,
+    };
     Usage {
         context_used: Some(update.used),
         context_size: Some(update.size).filter(|size| *size > 0),
-        cost: cost.map(|cost| Cost { amount: cost.amount, currency: cost.currency.clone() }),
+        cost: cost(update).map(since),
         ..Usage::default()
+    }
+}
+
+/// The cost in a `usage_update`, as the agent's counter shows it.
+pub(super) fn cost(update: &UsageUpdate) -> Option<Cost> {
+    let cost = update.cost.as_ref().filter(|cost| cost.amount.is_finite() && cost.amount >= 0.0)?;
+    Some(Cost { amount: cost.amount, currency: cost.currency.clone() })
+}
+
+/// The tokens since a counter showed `before`; all of them where it went back, as it has begun anew then.
+pub(super) fn since(now: &Usage, before: &Usage) -> Usage {
+    let since = |now: Option<u64>, before: Option<u64>| {
+        now.map(|now| now.checked_sub(before.unwrap_or(0)).unwrap_or(now))
+    };
+    Usage {
+        input_tokens: since(now.input_tokens, before.input_tokens),
+        output_tokens: since(now.output_tokens, before.output_tokens),
+        total_tokens: since(now.total_tokens, before.total_tokens),
+        cached_tokens: since(now.cached_tokens, before.cached_tokens),
+        ..now.clone()
     }
 }
 

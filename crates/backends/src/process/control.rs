@@ -124,6 +124,11 @@ impl Control {
         self.progress.borrow().tree_empty.is_some() || self.progress.has_changed().is_err()
     }
 
+    /// Whether the leader has ended; what it left behind may be going still.
+    pub fn has_ended(&self) -> bool {
+        self.progress.borrow().status.is_some() || self.is_over()
+    }
+
     /// The last progress; without its end when the runtime has dropped the child's task, which kills the tree.
     pub(super) async fn finished(&self) -> Progress {
         let mut progress = self.progress.clone();

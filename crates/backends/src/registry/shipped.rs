@@ -46,7 +46,18 @@ fn pass(patterns: &[&str]) -> Vec<String> {
 /// The shipped entries, in the order in which "the first one installed" is looked for. Those that are another
 /// program's way to speak ACP come after it.
 pub(super) fn entries() -> Vec<AgentEntry> {
-    vec![opencode(), claude(), goose(), qwen(), gemini(), codex(), vibe(), claude_acp(), codex_acp(), vibe_acp()]
+    vec![
+        opencode(),
+        claude(),
+        goose(),
+        qwen(),
+        gemini(),
+        codex(),
+        vibe(),
+        claude_acp(),
+        codex_acp(),
+        vibe_acp(),
+    ]
 }
 
 fn opencode() -> AgentEntry {
@@ -156,8 +167,14 @@ fn gemini() -> AgentEntry {
     }
 }
 
-const CLAUDE_VARIABLES: &[&str] =
-    &["ANTHROPIC_*", "CLAUDE_*", "IS_SANDBOX", "DISABLE_TELEMETRY", "DISABLE_AUTOUPDATER", "DISABLE_ERROR_REPORTING"];
+const CLAUDE_VARIABLES: &[&str] = &[
+    "ANTHROPIC_*",
+    "CLAUDE_*",
+    "IS_SANDBOX",
+    "DISABLE_TELEMETRY",
+    "DISABLE_AUTOUPDATER",
+    "DISABLE_ERROR_REPORTING",
+];
 
 fn claude() -> AgentEntry {
     let print = ["-p", "--output-format", "stream-json", "--verbose"];
@@ -239,11 +256,7 @@ fn vibe_acp() -> AgentEntry {
     AgentEntry {
         pass: pass(VIBE_VARIABLES),
         // Its own default edits without asking.
-        quirks: Quirks {
-            start_mode: Some("ask".to_owned()),
-            usage_adds_up: true,
-            ..Quirks::default()
-        },
+        quirks: Quirks { start_mode: Some("ask".to_owned()), usage_adds_up: true, ..Quirks::default() },
         ..agent("vibe-acp", "Mistral Vibe (ACP)", "vibe-acp", acp(&[]), "uv tool install mistral-vibe")
     }
 }

@@ -1,6 +1,6 @@
 //! Agents that crash, babble, flood and lie.
 
-use dispatch_core::agent::{AgentUpdate, EndedHow, NoticeCode};
+use dispatch_core::agent::{AgentUpdate, End, EndedHow, NoticeCode};
 use dispatch_core::ports::Close;
 use dispatch_core::task::TerminalReason;
 
@@ -15,7 +15,13 @@ fn crashed(how: &EndedHow) -> &str {
 
 #[tokio::test]
 async fn a_crash_is_told_with_what_was_said_before() {
-    let fixture = Fixture::new(&[]);
+    for fixture in Fixture::each(&[]) {
+        crashes(&fixture).await;
+        fixture.over().await;
+    }
+}
+
+async fn crashes(fixture: &Fixture) {
     let (said, end) = fixture.run("/stderr last words\n/say partly\n/crash SIGABRT").await;
     assert_eq!(
         crashed(&end.how),
@@ -36,7 +42,13 @@ async fn a_crash_is_told_with_what_was_said_before() {
 
 #[tokio::test]
 async fn garbage_is_passed_over_and_kept() {
-    let fixture = Fixture::new(&[]);
+    for fixture in Fixture::each(&[]) {
+        garbage(&fixture).await;
+        fixture.over().await;
+    }
+}
+
+async fn garbage(fixture: &Fixture) {
     let (said, end) = fixture.run("/say a\n/garbage 5\n/bad-utf8\n/nul\n/answer-twice\n/say b").await;
     assert_eq!(end.how, EndedHow::Completed);
     assert!(said.text().starts_with('a') && said.text().ends_with('b'), "{}", said.text());
@@ -57,7 +69,14 @@ async fn text_that_is_none_to_others_arrives() {
          /update {{\"sessionUpdate\":\"tool_call\",\"toolCallId\":\"{odd}\",\"title\":\"{odd}\",\"kind\":\"{odd}\"}}\n\
          /update {{\"sessionUpdate\":\"plan\",\"entries\":[{{\"content\":\"{odd}\"}}]}}\n/bad-utf8"
     );
-    let (said, end) = Fixture::new(&[]).run(&prompt).await;
+    for fixture in Fixture::each(&[]) {
+        let (said, end) = fixture.run(&prompt).await;
+        arrived(&said, &end, kept);
+        fixture.over().await;
+    }
+}
+
+fn arrived(said: &Said, end: &End, kept: &str) {
     assert_eq!(end.how, EndedHow::Completed);
     assert!(said.text().starts_with(kept), "{:?}", said.text());
     assert!(said.text().ends_with("bad \u{fffd}\u{fffd}\u{fffd}( bytes"), "{:?}", said.text());
@@ -73,7 +92,13 @@ async fn text_that_is_none_to_others_arrives() {
 
 #[tokio::test]
 async fn what_is_unknown_is_counted_and_told_once() {
-    let fixture = Fixture::new(&[]);
+    for fixture in Fixture::each(&[]) {
+        unknown(&fixture).await;
+        fixture.over().await;
+    }
+}
+
+async fn unknown(fixture: &Fixture) {
     let prompt = "/update {\"sessionUpdate\":\"mood\",\"x\":1}\n/update {\"sessionUpdate\":\"mood\"}\n\
                   /notify _private/thing\n/wrong-session leak\n/request no/such\n/say b";
     let (said, end) = fixture.run(prompt).await;
@@ -101,22 +126,34 @@ async fn a_broken_tool_call_is_still_a_tool_call() {
 
 #[tokio::test]
 async fn updates_after_the_answer_count() {
-    let (said, end) = Fixture::new(&[]).run("/say first\n/late last").await;
-    assert_eq!(end.how, EndedHow::Completed);
-    assert_eq!(said.text(), "firstlast");
+    for fixture in Fixture::each(&[]) {
+        let (said, end) = fixture.run("/say first\n/late last").await;
+        assert_eq!(end.how, EndedHow::Completed);
+        assert_eq!(said.text(), "firstlast");
+        fixture.over().await;
+    }
 }
 
 #[tokio::test]
 async fn long_texts_arrive() {
-    let (said, end) = Fixture::new(&[]).run("/long-line 40000000\n/text 3").await;
-    assert_eq!(end.how, EndedHow::Completed);
-    assert_eq!(said.text().len(), 3 << 20);
-    assert!(end.printed.stdout.len() <= 8 * 1024);
+    for fixture in Fixture::each(&[]) {
+        let (said, end) = fixture.run("/long-line 40000000\n/text 3").await;
+        assert_eq!(end.how, EndedHow::Completed);
+        assert_eq!(said.text().len(), 3 << 20);
+        assert!(end.printed.stdout.len() <= 8 * 1024);
+        fixture.over().await;
+    }
 }
 
 #[tokio::test]
 async fn a_flood_waits_for_a_slow_reader() {
-    let fixture = Fixture::new(&[]);
+    for fixture in Fixture::each(&[]) {
+        flood(&fixture).await;
+        fixture.over().await;
+    }
+}
+
+async fn flood(fixture: &Fixture) {
     let mut turn = fixture.prompt("/flood 1").await;
     // However much the agent has to say, no batch is larger than its limit: the pipe holds the rest back.
     let mut batches = 0;
@@ -138,14 +175,23 @@ async fn a_flood_waits_for_a_slow_reader() {
 
 #[tokio::test]
 async fn a_flood_on_stderr_blocks_nobody() {
-    let (_, end) = Fixture::new(&[]).run("/flood-stderr 1").await;
-    assert_eq!(end.how, EndedHow::Completed);
-    assert!(!end.printed.stderr.is_empty() && end.printed.stderr.len() <= 8 * 1024);
+    for fixture in Fixture::each(&[]) {
+        let (_, end) = fixture.run("/flood-stderr 1").await;
+        assert_eq!(end.how, EndedHow::Completed);
+        assert!(!end.printed.stderr.is_empty() && end.printed.stderr.len() <= 8 * 1024);
+        fixture.over().await;
+    }
 }
 
 #[tokio::test]
 async fn nothing_outside_the_worktree_is_written_or_run_for_an_agent() {
-    let fixture = Fixture::new(&[]);
+    for fixture in Fixture::each(&[]) {
+        outside(&fixture).await;
+        fixture.over().await;
+    }
+}
+
+async fn outside(fixture: &Fixture) {
     let outside = tempfile::tempdir().unwrap();
     let target = outside.path().join("x");
     let create = |cwd: &str| {

@@ -1,13 +1,16 @@
-//! One-shot ACP with a real agent program: the demo agent, in a process of its own, under a real supervisor.
+//! One-shot and warm ACP with a real agent program: the demo agent, in a process of its own, under a real supervisor.
 
 #![allow(clippy::unwrap_used, reason = "what surprises a test ends it")]
 
 mod agent_process;
+mod between;
 mod common;
 mod hostile;
+mod keeping;
 mod permissions;
 mod resuming;
 mod starting;
 mod stopping;
 mod transcripts;
 mod turns;
+mod warm;

@@ -1,9 +1,9 @@
 //! Permission requests: asked, answered once, by kind.
 
-use dispatch_core::agent::{AgentUpdate, Answer, EndedHow, NoticeCode, PermissionRequest};
+use dispatch_core::agent::{AgentUpdate, Answer, End, EndedHow, NoticeCode, PermissionRequest};
 use dispatch_core::ports::Close;
 
-use crate::common::{Fixture, Turn};
+use crate::common::{Fixture, Said, Turn};
 
 async fn asked(turn: &mut Turn) -> PermissionRequest {
     turn.until(|update| match update {
@@ -15,8 +15,16 @@ async fn asked(turn: &mut Turn) -> PermissionRequest {
 
 #[tokio::test]
 async fn yes_goes_on_and_no_does_not() {
-    let fixture = Fixture::new(&[]);
-    for (answer, goes_on) in [(Answer::Allow, true), (Answer::Deny, false), (Answer::Cancelled, false)] {
+    for fixture in Fixture::each(&[]) {
+        answers(&fixture).await;
+        fixture.over().await;
+    }
+}
+
+async fn answers(fixture: &Fixture) {
+    for (answer, goes_on) in
+        [(Answer::Allow, true), (Answer::Deny, false), (Answer::Lapsed, false), (Answer::Cancelled, false)]
+    {
         for directive in ["/ask may I", "/ask-unseen may I", "/string-ids\n/ask may I"] {
             let mut turn = fixture.prompt(&format!("{directive}\n/say went on")).await;
             let request = asked(&mut turn).await;
@@ -35,21 +43,30 @@ async fn yes_goes_on_and_no_does_not() {
 
 #[tokio::test]
 async fn an_open_request_is_answered_by_the_cancel() {
-    let fixture = Fixture::new(&[]);
-    let mut turn = fixture.prompt("/ask may I\n/say went on").await;
-    let request = asked(&mut turn).await;
-    turn.control.stop(dispatch_core::profile::Stop::Ask).await;
-    assert_eq!(turn.end().await.how, EndedHow::Cancelled);
-    turn.control.answer(&request.id, Answer::Allow).await;
-    assert!(!turn.close(Close::Return).await.text().contains("went on"));
+    for fixture in Fixture::each(&[]) {
+        let mut turn = fixture.prompt("/ask may I\n/say went on").await;
+        let request = asked(&mut turn).await;
+        turn.control.stop(dispatch_core::profile::Stop::Ask).await;
+        assert_eq!(turn.end().await.how, EndedHow::Cancelled);
+        turn.control.answer(&request.id, Answer::Allow).await;
+        assert!(!turn.close(Close::Return).await.text().contains("went on"));
+        fixture.over().await;
+    }
 }
 
 /// Nobody is shown a question about a conversation that is not this one, and the agent does not wait for its answer.
 #[tokio::test]
 async fn a_request_for_another_conversation_is_cancelled_and_counted() {
     let question = r#"{"sessionId":"another","toolCall":{"toolCallId":"t"},"options":[{"optionId":"yes","name":"Yes","kind":"allow_once"}]}"#;
-    let (said, end) =
-        Fixture::new(&[]).run(&format!("/request session/request_permission {question}\n/say went on")).await;
+    for fixture in Fixture::each(&[]) {
+        let prompt = format!("/request session/request_permission {question}\n/say went on");
+        let (said, end) = fixture.run(&prompt).await;
+        is_cancelled_and_counted(&said, &end);
+        fixture.over().await;
+    }
+}
+
+fn is_cancelled_and_counted(said: &Said, end: &End) {
     assert_eq!(end.how, EndedHow::Completed);
     assert!(
         said.text().contains(r#""outcome":"cancelled""#) && said.text().contains("went on"),

@@ -109,7 +109,7 @@ async fn what_cannot_be_started_is_named() {
     let mut fixture = Fixture::new(&[]);
     fixture.spec.agent = Name::new("ghost");
     let AgentFacts::Unknown { hint } = fixture.agents().facts(&Name::new("ghost").unwrap()) else { panic!() };
-    assert!(hint.contains("opencode, goose") && hint.contains("[agents.NAME]"), "{hint}");
+    assert!(hint.contains("opencode, claude") && hint.contains("[agents.NAME]"), "{hint}");
     assert!(fixture.open().await.err().unwrap().text.contains(&hint));
 }
 

@@ -22,7 +22,13 @@ fn tool_began(update: &AgentUpdate) -> Option<()> {
 
 #[tokio::test]
 async fn an_asked_agent_ends_its_turn_in_each_phase() {
-    let fixture = Fixture::new(&[]);
+    for fixture in Fixture::each(&[]) {
+        asked(&fixture).await;
+        fixture.over().await;
+    }
+}
+
+async fn asked(fixture: &Fixture) {
     for (prompt, is_tool) in [
         ("/say begun\n/stall", false),
         ("/say begun\n/flood 30", false),
@@ -42,28 +48,39 @@ async fn an_asked_agent_ends_its_turn_in_each_phase() {
 
 #[tokio::test]
 async fn a_cancel_at_once_is_not_lost() {
-    let fixture = Fixture::new(&[]);
-    let mut turn = fixture.prompt("/stall").await;
-    turn.control.stop(Stop::Ask).await;
-    assert_eq!(turn.end().await.how, EndedHow::Cancelled);
-    turn.close(Close::Return).await;
+    for fixture in Fixture::each(&[]) {
+        let mut turn = fixture.prompt("/stall").await;
+        turn.control.stop(Stop::Ask).await;
+        assert_eq!(turn.end().await.how, EndedHow::Cancelled);
+        turn.close(Close::Return).await;
+        fixture.over().await;
+    }
 }
 
 #[tokio::test]
 async fn a_cancel_that_was_too_early_is_sent_again() {
-    let fixture = Fixture::new(&[]);
-    let mut turn = fixture.start().await;
-    // There is no turn yet: the agent passes it over.
-    turn.control.stop(Stop::Ask).await;
-    let prompt = Prompt { text: "/stall".to_owned() };
-    within(turn.session.prompt(prompt)).await.unwrap();
-    assert_eq!(turn.end().await.how, EndedHow::Cancelled);
-    turn.close(Close::Return).await;
+    for fixture in Fixture::each(&[]) {
+        let mut turn = fixture.start().await;
+        // There is no turn yet: the agent passes it over.
+        turn.control.stop(Stop::Ask).await;
+        let prompt = Prompt { text: "/stall".to_owned() };
+        within(turn.session.prompt(prompt)).await.unwrap();
+        assert_eq!(turn.end().await.how, EndedHow::Cancelled);
+        turn.close(Close::Return).await;
+        fixture.over().await;
+    }
 }
 
 #[tokio::test]
 async fn the_ladder_ends_who_does_not_listen() {
-    let fixture = Fixture::new(&[]);
+    for fixture in Fixture::each(&[]) {
+        ladder(&fixture).await;
+        assert_eq!(fixture.kept(), [], "who did not listen is not kept");
+        fixture.over().await;
+    }
+}
+
+async fn ladder(fixture: &Fixture) {
     let mut turn = fixture.prompt("/ignore-cancel\n/say begun\n/stall").await;
     turn.until(spoke).await;
     turn.control.stop(Stop::Ask).await;

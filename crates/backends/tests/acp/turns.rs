@@ -1,8 +1,8 @@
 //! What an agent says arrives as what it means.
 
 use dispatch_core::agent::{AgentUpdate, EndedHow, NoticeCode, ToolContent, ToolStatus};
-use dispatch_core::ports::{Agents, Close, Prompt};
-use dispatch_core::task::{Name, TerminalReason};
+use dispatch_core::ports::{Close, Prompt};
+use dispatch_core::task::TerminalReason;
 use serde_json::json;
 
 use crate::common::{Fixture, utf8, within};
@@ -54,19 +54,14 @@ async fn tools_and_the_files_they_write() {
 }
 
 #[tokio::test]
-async fn commands_are_announced_and_remembered() {
+async fn commands_are_announced() {
     let fixture = Fixture::new(&[]);
-    let agents = fixture.agents();
-    let backend = agents.backend(dispatch_core::routing::Route::OneShotAcp).unwrap();
-    let mut opened = backend.open(fixture.spec.clone()).await.unwrap();
-    opened.session.start().await.unwrap();
-    let prompt = dispatch_core::ports::Prompt { text: "/commands fix review".to_owned() };
-    opened.session.prompt(prompt).await.unwrap();
-    let mut updates = Vec::new();
-    while crate::common::within(opened.session.next(&mut updates)).await.is_none() {}
-    opened.session.close(Close::Return).await;
-    let known = agents.commands(&Name::new("demo").unwrap());
-    let names: Vec<_> = known.iter().map(|command| command.name.as_str()).collect();
+    let (said, _) = fixture.run("/commands fix review").await;
+    let lists = said.all(|update| match update {
+        AgentUpdate::Commands(commands) => Some(commands),
+        _ => None,
+    });
+    let names: Vec<_> = lists.last().unwrap().iter().map(|command| command.name.as_str()).collect();
     assert_eq!(names, ["fix", "review"]);
 }
 

@@ -11,14 +11,14 @@ const LONGEST: usize = 60;
 
 /// Oddities by what they are, with how often they were seen.
 #[derive(Debug, Default)]
-pub(super) struct Oddities {
+pub(crate) struct Oddities {
     seen: BTreeMap<String, u64>,
     others: u64,
 }
 
 impl Oddities {
     /// Counts one. `what` is a phrase such as ``update of unknown kind `x` ``.
-    pub(super) fn add(&mut self, what: &str) {
+    pub(crate) fn add(&mut self, what: &str) {
         if let Some(count) = self.seen.get_mut(what) {
             *count += 1;
         } else if self.seen.len() < KINDS {
@@ -29,13 +29,13 @@ impl Oddities {
     }
 
     /// Counts one that is about a word of the agent's.
-    pub(super) fn add_word(&mut self, what: &str, word: &str) {
+    pub(crate) fn add_word(&mut self, what: &str, word: &str) {
         let word: String = word.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
         self.add(&format!("{what} `{word}`"));
     }
 
     /// The notice, if there is something to say. Says it once.
-    pub(super) fn take_notice(&mut self) -> Option<Notice> {
+    pub(crate) fn take_notice(&mut self) -> Option<Notice> {
         let Self { seen, others } = std::mem::take(self);
         let mut parts: Vec<String> = seen
             .into_iter()

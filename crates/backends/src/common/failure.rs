@@ -42,6 +42,7 @@ const MEANINGS: [Meaning; 5] = [
             "unauthenticated",
             "authenticat",
             "api key",
+            "api_key",
             "not logged in",
             "log in",
             "login required",
@@ -57,13 +58,27 @@ const MEANINGS: [Meaning; 5] = [
         reason: ContextTooLong,
         codes: &[413],
         kinds: &["context_length_exceeded"],
-        words: &["too long", "context length", "context window", "context_length", "maximum context"],
+        words: &[
+            "too long",
+            "context length",
+            "context window",
+            "context_length",
+            "maximum context",
+            "context size",
+        ],
     },
     Meaning {
         reason: ModelOverloaded,
         codes: &[500, 502, 503, 504, 529],
         kinds: &["overloaded", "overloaded_error", "server_error", "api_error"],
-        words: &["overloaded", "service unavailable", "bad gateway", "server-side issue"],
+        words: &[
+            "overloaded",
+            "high demand",
+            "service unavailable",
+            "bad gateway",
+            "server-side issue",
+            "server_error",
+        ],
     },
     Meaning {
         reason: ModelRefused,
@@ -74,7 +89,7 @@ const MEANINGS: [Meaning; 5] = [
 ];
 
 /// The failure that an error answer tells of.
-pub(super) fn of_error(error: &RpcError) -> Failure {
+pub(crate) fn of_error(error: &RpcError) -> Failure {
     let text = sentence(error);
     let kind = error_kind(error);
     let by_code = MEANINGS.iter().find(|meaning| meaning.codes.contains(&error.code));
@@ -88,8 +103,36 @@ pub(super) fn of_error(error: &RpcError) -> Failure {
 }
 
 /// The failure that an agent tells of in its text.
-pub(super) fn of_text(text: &str) -> Failure {
+pub(crate) fn of_text(text: &str) -> Failure {
     Failure::new(reason_in(text).unwrap_or(AgentFailed), text.trim())
+}
+
+/// The failure that a service's answer tells of: its HTTP status, where it is known, and a sentence.
+pub(crate) fn of_status(status: Option<i64>, text: &str) -> Failure {
+    let reason = status.and_then(reason_of_status).or_else(|| reason_in(text));
+    Failure::new(reason.unwrap_or(AgentFailed), text.trim())
+}
+
+/// The failure that a program tells of in a sentence, in which a service's answer may be wrapped, as gemini and qwen do:
+/// `[API Error: {"error":{"message":"…"}}]`.
+pub(crate) fn of_message(said: &str) -> Failure {
+    let said = said.trim();
+    let reason = reason_in(said).unwrap_or(AgentFailed);
+    let bare = said.strip_prefix('[').and_then(|said| said.strip_suffix(']')).unwrap_or(said);
+    let inner = bare.find('{').and_then(|at| inner_message(&bare[at..]));
+    Failure::new(reason, inner.unwrap_or_else(|| bare.to_owned()))
+}
+
+/// What an HTTP status of a model's service means.
+pub(crate) fn reason_of_status(status: i64) -> Option<TerminalReason> {
+    MEANINGS.iter().find(|meaning| meaning.codes.contains(&status)).map(|meaning| meaning.reason)
+}
+
+/// The message in a service's JSON.
+fn inner_message(json: &str) -> Option<String> {
+    let value = serde_json::from_str::<Value>(json).ok()?;
+    let found = ["/error/message", "/message", "/error"].iter().find_map(|at| value.pointer(at)?.as_str());
+    found.map(str::to_owned)
 }
 
 /// What a sentence means, if it means anything.
@@ -120,12 +163,8 @@ fn http_status(text: &str) -> Option<i64> {
 /// The sentence that a person reads: unpacked where an agent hands on a service's JSON, without what says nothing.
 fn sentence(error: &RpcError) -> String {
     let text = error.useful_text();
-    let nested = serde_json::from_str::<Value>(&text).ok();
-    let inner = nested.as_ref().and_then(|value| {
-        ["/error/message", "/message", "/error"].iter().find_map(|at| value.pointer(at)?.as_str())
-    });
-    let text = inner.unwrap_or(&text);
-    text.strip_prefix("Internal error: ").unwrap_or(text).trim().to_owned()
+    let text = inner_message(&text).unwrap_or(text);
+    text.strip_prefix("Internal error: ").unwrap_or(&text).trim().to_owned()
 }
 
 fn error_kind(error: &RpcError) -> String {

@@ -5,18 +5,21 @@ use std::time::Duration;
 use crate::process::Exit;
 
 /// `agent x ended with exit code 1`, or what else is known of an agent that is heard no more.
-pub(super) fn gone(agent: &str, exit: Option<Exit>) -> String {
+pub(crate) fn gone(agent: &str, exit: Option<Exit>) -> String {
+    format!("agent {agent} {}", ending(exit))
+}
+
+/// The same without the agent's name.
+pub(crate) fn ending(exit: Option<Exit>) -> String {
     match exit {
-        Some(exit) if exit.fence_lapsed => {
-            format!("agent {agent} was killed because the dispatcher stood still")
-        }
-        Some(exit) => format!("agent {agent} ended with {}", exit.status),
-        None => format!("agent {agent} closed its output and goes on running"),
+        Some(exit) if exit.fence_lapsed => "was killed because the dispatcher stood still".to_owned(),
+        Some(exit) => format!("ended with {}", exit.status),
+        None => "closed its output and goes on running".to_owned(),
     }
 }
 
 /// Appends what the agent printed, if anything.
-pub(super) fn with_output(mut text: String, stdout: &str, stderr: &str) -> String {
+pub(crate) fn with_output(mut text: String, stdout: &str, stderr: &str) -> String {
     for (stream, printed) in [("standard output", stdout), ("standard error", stderr)] {
         let printed = printed.trim_end();
         if !printed.is_empty() {
@@ -30,7 +33,7 @@ pub(super) fn with_output(mut text: String, stdout: &str, stderr: &str) -> Strin
 }
 
 /// `10 s`, `1.5 s`, `300 ms`.
-pub(super) fn time(limit: Duration) -> String {
+pub(crate) fn time(limit: Duration) -> String {
     if limit < Duration::from_secs(1) {
         format!("{} ms", limit.as_millis())
     } else {

@@ -1,0 +1,390 @@
+//! Keeping: from the first turn that asks for a key to the end of what is kept for it.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dispatch_core::agent::Failure;
+use dispatch_core::ids::ChatId;
+use dispatch_core::ports::WarmAgent;
+use dispatch_core::task::TerminalReason;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{sleep, timeout};
+
+use super::Keeper;
+use super::lease::Lease;
+use super::table::{Entry, Stage, Table};
+use super::warm::{Ending, Key, Warm};
+
+/// How long [`Warm::is_well`] may take.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How long and how much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// How long something is kept that no turn uses. 10 min.
+    pub idle: Duration,
+    /// How many are kept, all routes together, above which the one that is idle for longest goes. 8. Turns are never
+    /// refused: while more than that run, so many more are there.
+    pub cap: usize,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(600), cap: 8 }
+    }
+}
+
+/// What is kept between turns. Dropping it kills what it keeps, without waiting.
+pub struct Pool {
+    me: Weak<Self>,
+    settings: PoolSettings,
+    table: Mutex<Table>,
+    /// Something was started or has ended.
+    changed: Notify,
+}
+
+/// What a turn finds under its key.
+enum Found {
+    /// Nothing; the number of the entry that it is to fill.
+    Nothing(u64),
+    /// Something that it may use.
+    Kept(u64, Arc<dyn Warm>),
+    /// Something that will soon be there, or gone.
+    Changing,
+}
+
+impl Pool {
+    /// An empty pool.
+    #[must_use]
+    pub fn new(settings: PoolSettings) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            settings,
+            table: Mutex::default(),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Takes what is kept for a key, if it is well and `fits`; otherwise starts another one, after the end of the first.
+    /// Only one is ever started at a time. Dropping the future gives up.
+    ///
+    /// # Errors
+    /// The failure of `start`; or another turn uses what is kept for this chat, or the pool was shut down.
+    pub(crate) async fn get<W: Warm>(
+        self: &Arc<Self>,
+        key: &Key,
+        fits: impl Fn(&W) -> bool + Send,
+        start: impl Future<Output = Result<W, Failure>> + Send,
+    ) -> Result<Lease<W>, Failure> {
+        loop {
+            let changed = self.changed.notified();
+            match self.look(key)? {
+                Found::Changing => changed.await,
+                Found::Nothing(number) => return self.start(key, number, start).await,
+                Found::Kept(number, warm) => {
+                    let lease: Lease<W> = self.lease(key, number, warm, false);
+                    let is_well = timeout(LOOK, lease.warm().is_well()).await.unwrap_or(false);
+                    if is_well && fits(lease.warm()) {
+                        return Ok(lease.told(key));
+                    }
+                    lease.end((!is_well).then(|| "answered no more".to_owned())).await;
+                }
+            }
+        }
+    }
+
+    fn look(self: &Arc<Self>, key: &Key) -> Result<Found, Failure> {
+        let mut table = self.table();
+        if table.is_shut {
+            return Err(Failure::new(TerminalReason::CouldNotStart, "the dispatcher is shutting down"));
+        }
+        let Some(entry) = table.find(key) else {
+            let number = table.add(key.clone());
+            drop(table);
+            self.make_room();
+            return Ok(Found::Nothing(number));
+        };
+        let number = entry.number;
+        match &mut entry.stage {
+            Stage::Starting | Stage::Ending => Ok(Found::Changing),
+            Stage::Busy { .. } if key.chat.is_some() => {
+                let text = format!("another turn of the chat uses agent {}", key.agent);
+                Err(Failure::new(TerminalReason::Internal, text))
+            }
+            Stage::Busy { warm, turns } => {
+                *turns += 1;
+                Ok(Found::Kept(number, Arc::clone(warm)))
+            }
+            Stage::Idle { warm, .. } => {
+                let warm = Arc::clone(warm);
+                entry.stage = Stage::Busy { warm: Arc::clone(&warm), turns: 1 };
+                Ok(Found::Kept(number, warm))
+            }
+        }
+    }
+
+    async fn start<W: Warm>(
+        self: &Arc<Self>,
+        key: &Key,
+        number: u64,
+        start: impl Future<Output = Result<W, Failure>> + Send,
+    ) -> Result<Lease<W>, Failure> {
+        let unfilled = Unfilled { pool: self, number };
+        let warm: Arc<dyn Warm> = Arc::new(start.await?);
+        let mut table = self.table();
+        if let Some(entry) = table.get(number) {
+            entry.stage = Stage::Busy { warm: Arc::clone(&warm), turns: 1 };
+        }
+        drop(table);
+        std::mem::forget(unfilled);
+        self.changed.notify_waiters();
+        Ok(self.lease(key, number, warm, true).told(key))
+    }
+
+    fn lease<W: Warm>(
+        self: &Arc<Self>,
+        key: &Key,
+        number: u64,
+        warm: Arc<dyn Warm>,
+        is_new: bool,
+    ) -> Lease<W> {
+        let warm: Arc<dyn Any + Send + Sync> = warm;
+        let warm = warm.downcast().expect("because all that are kept for one route are of one type");
+        Lease::new(Arc::clone(self), key.clone(), number, warm, is_new)
+    }
+
+    /// No turn uses it any more, or one less does.
+    pub(super) fn give_back(&self, number: u64) {
+        let mut table = self.table();
+        let (is_shut, stint) = (table.is_shut, table.next_number());
+        let Some(entry) = table.get(number) else { return };
+        let Stage::Busy { warm, turns } = &mut entry.stage else { return };
+        *turns -= 1;
+        if *turns > 0 {
+            return;
+        }
+        let warm = Arc::clone(warm);
+        if let Some(how) = entry.doom.or(is_shut.then_some(Ending::LetGo)) {
+            entry.stage = Stage::Ending;
+            drop(table);
+            return self.finish(number, warm, how);
+        }
+        let (recall, recalled) = oneshot::channel();
+        entry.rest(Arc::clone(&warm), stint, recall);
+        drop(table);
+        let idle = self.settings.idle;
+        spawn(rest(Weak::clone(&self.me), number, stint, warm, recalled, idle));
+        self.make_room();
+    }
+
+    /// It is not kept after its turns.
+    pub(super) fn doom(&self, number: u64) {
+        if let Some(entry) = self.table().get(number) {
+            entry.doom.get_or_insert(Ending::LetGo);
+        }
+    }
+
+    /// Ends it at once; the next turn of the key is told of the loss.
+    pub(super) fn kill(&self, number: u64, loss: Option<(Key, String)>) {
+        let mut table = self.table();
+        let Some(warm) = table.get(number).and_then(Entry::begin_ending) else { return };
+        if let Some((key, why)) = loss {
+            table.lose(key, why);
+        }
+        drop(table);
+        self.finish(number, warm, Ending::Kill);
+    }
+
+    /// Remembers for the key's next turn why what was kept is gone.
+    pub(super) fn lose(&self, key: Key, why: String) {
+        self.table().lose(key, why);
+    }
+
+    /// Takes what the key's next turn is to be told.
+    pub(super) fn take_loss(&self, key: &Key) -> Option<String> {
+        self.table().take_loss(key)
+    }
+
+    /// Returns when it is gone, if it is being ended.
+    pub(super) async fn ended(&self, number: u64) {
+        loop {
+            let changed = self.changed.notified();
+            match self.table().get(number).map(|entry| &entry.stage) {
+                Some(Stage::Ending) => {}
+                _ => return,
+            }
+            changed.await;
+        }
+    }
+
+    /// What happened to it while it was idle: it was lost, or not used for too long. Nothing, if a turn has taken it
+    /// in this moment, which will see for itself.
+    fn retire(&self, number: u64, stint: u64, loss: Option<String>) {
+        let mut table = self.table();
+        let entry = table.get(number);
+        let Some(entry) =
+            entry.filter(|entry| matches!(entry.stage, Stage::Idle { stint: now, .. } if now == stint))
+        else {
+            return;
+        };
+        let Some(warm) = entry.begin_ending() else { return };
+        let (key, agent) = (entry.key.clone(), entry.key.agent.clone());
+        let how = match loss {
+            Some(why) => {
+                tracing::warn!(%agent, pid = warm.pid(), why, "a kept agent was lost between turns");
+                table.lose(key, why);
+                Ending::Kill
+            }
+            None => {
+                tracing::info!(%agent, pid = warm.pid(), "a kept agent was idle for too long");
+                Ending::LetGo
+            }
+        };
+        drop(table);
+        self.finish(number, warm, how);
+    }
+
+    /// Lets go of what is idle for longest, until no more are kept than may be.
+    fn make_room(&self) {
+        loop {
+            let mut table = self.table();
+            if table.len() <= self.settings.cap {
+                return;
+            }
+            let Some(entry) = table.longest_idle() else { return };
+            let (number, warm) = (entry.number, entry.begin_ending());
+            drop(table);
+            if let Some(warm) = warm {
+                self.finish(number, warm, Ending::LetGo);
+            }
+        }
+    }
+
+    /// Ends what was taken out of use, in a task of its own: nobody who gives up leaves it half ended.
+    fn finish(&self, number: u64, warm: Arc<dyn Warm>, how: Ending) {
+        let gone = Gone { pool: Weak::clone(&self.me), number };
+        spawn(async move {
+            let _gone = gone;
+            warm.end(how).await;
+        });
+    }
+
+    /// Dooms what is kept for these chats, and ends what is idle; returns the numbers of the latter.
+    fn begin_closing(&self, chats: &[ChatId]) -> Vec<u64> {
+        let mut table = self.table();
+        table.forget_losses(chats);
+        let mut ending = Vec::new();
+        for entry in table.entries().filter(|entry| entry.key.is_of(chats)) {
+            entry.doom = Some(Ending::ChatClosed);
+            if matches!(entry.stage, Stage::Idle { .. }) {
+                ending.extend(entry.begin_ending().map(|warm| (entry.number, warm)));
+            }
+        }
+        drop(table);
+        let numbers = ending.iter().map(|(number, _)| *number).collect();
+        ending.into_iter().for_each(|(number, warm)| self.finish(number, warm, Ending::ChatClosed));
+        numbers
+    }
+
+    fn remove(&self, number: u64) {
+        self.table().remove(number);
+        self.changed.notify_waiters();
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Keeper for Pool {
+    fn warm(&self) -> Vec<WarmAgent> {
+        self.table().warm()
+    }
+
+    async fn close_chats(&self, chats: &[ChatId]) {
+        for number in self.begin_closing(chats) {
+            self.ended(number).await;
+        }
+    }
+
+    async fn shut_down(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let mut ending = Vec::new();
+            {
+                let mut table = self.table();
+                table.is_shut = true;
+                for entry in table.entries() {
+                    let how = match entry.stage {
+                        Stage::Idle { .. } => Ending::LetGo,
+                        _ => Ending::Kill,
+                    };
+                    ending.extend(entry.begin_ending().map(|warm| (entry.number, warm, how)));
+                }
+                if table.is_empty() {
+                    return;
+                }
+            }
+            ending.into_iter().for_each(|(number, warm, how)| self.finish(number, warm, how));
+            // What is being started comes, too.
+            changed.await;
+        }
+    }
+}
+
+/// Looks after what is idle, until a turn takes it.
+async fn rest(
+    pool: Weak<Pool>,
+    number: u64,
+    stint: u64,
+    warm: Arc<dyn Warm>,
+    recalled: oneshot::Receiver<()>,
+    idle: Duration,
+) {
+    let loss = tokio::select! {
+        biased;
+        _ = recalled => return,
+        why = warm.idle() => Some(why),
+        () = sleep(idle) => None,
+    };
+    if let Some(pool) = pool.upgrade() {
+        pool.retire(number, stint, loss);
+    }
+}
+
+/// An entry that nobody has filled yet.
+struct Unfilled<'a> {
+    pool: &'a Pool,
+    number: u64,
+}
+
+impl Drop for Unfilled<'_> {
+    fn drop(&mut self) {
+        self.pool.remove(self.number);
+    }
+}
+
+/// Takes an entry out of the table when what it was about is gone.
+struct Gone {
+    pool: Weak<Pool>,
+    number: u64,
+}
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.remove(self.number);
+        }
+    }
+}
+
+/// Without a runtime there is nobody to wait: what is dropped is killed.
+fn spawn(work: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(work);
+    }
+}
