@@ -181,6 +181,7 @@ impl Agent {
             "session/new" => self.new_session(params),
             "session/load" => self.load_session(params)?,
             "session/resume" => self.reopen(params).map(|opened| opened.reaction(Vec::new())),
+            "session/close" => self.close(params),
             "session/prompt" => self.prompt(id, params),
             "session/set_mode" => self.set(params, "mode", &params["modeId"]),
             "session/set_model" => self.set(params, "model", &params["modelId"]),
@@ -232,7 +233,13 @@ impl Agent {
         let host = &params["clientCapabilities"];
         self.offers = Offers { read: can(&host["fs"]["readTextFile"]), terminal: can(&host["terminal"]) };
         let remembers = self.archive.is_some();
-        let sessions = if remembers { json!({"resume": {}}) } else { json!({}) };
+        // What is wrong with loading is to be seen, so that no other way is offered then.
+        let has_fault = self.args.faults.iter().any(|fault| matches!(fault, Fault::Load(_)));
+        let sessions = match remembers {
+            true if has_fault => json!({"close": {}}),
+            true => json!({"close": {}, "resume": {}}),
+            false => json!({}),
+        };
         Ok(Ok(Reaction::Answer(json!({
             "protocolVersion": version,
             "agentCapabilities": {
@@ -306,6 +313,18 @@ impl Agent {
         let answer = session.settings.describe();
         self.sessions.insert(id.clone(), session);
         Ok(Reopened { id, answer })
+    }
+
+    /// Forgets a conversation until it is opened again; a kept one stays kept, and is marked as closed.
+    fn close(&mut self, params: &Value) -> Reacted {
+        let id = params["sessionId"].as_str().unwrap_or("");
+        if self.sessions.remove(id).is_none() {
+            return Err(Refusal { code: -32002, message: format!("Session not found: {id}") });
+        }
+        match self.archive.as_ref().map(|archive| archive.close(id)) {
+            Some(Err(err)) => Err(Refusal { code: -32603, message: format!("cannot mark it: {err}") }),
+            _ => Ok(Reaction::Answer(json!({}))),
+        }
     }
 
     fn prompt(&mut self, id: &Value, params: &Value) -> Reacted {

@@ -54,6 +54,11 @@ impl Archive {
         Ok(Self(dir.to_owned()))
     }
 
+    /// Marks a conversation as closed, by an empty file `SESSION.closed`.
+    pub fn close(&self, session: &str) -> io::Result<()> {
+        File::create(self.file(session)?.with_extension("closed")).map(drop)
+    }
+
     /// Makes the file of a new conversation.
     pub fn create(&self, session: &str) -> io::Result<()> {
         OpenOptions::new().append(true).create_new(true).open(self.file(session)?).map(drop)

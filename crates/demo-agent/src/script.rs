@@ -61,6 +61,7 @@ pub(crate) enum Misbehaviour {
     WrongSession(String),
     Late(String),
     AnswerTwice,
+    AnswerNow,
     Error {
         code: i64,
         message: String,
@@ -204,6 +205,7 @@ fn misbehaviour(word: &str, mut words: Words<'_>) -> Result<Misbehaviour, String
         "wrong-session" => M::WrongSession(words.text()),
         "late" => M::Late(words.text()),
         "answer-twice" => M::AnswerTwice,
+        "answer-now" => M::AnswerNow,
         "error" => M::Error { code: words.number("CODE")?, message: words.text() },
         "stop" => M::Stop(words.word("REASON")?),
         "update" => M::Update(words.raw_json()?),

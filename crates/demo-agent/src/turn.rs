@@ -24,6 +24,11 @@ pub(crate) enum Flow {
 pub(crate) struct Turn<'a> {
     pub agent: &'a mut Agent,
     pub session: String,
+    /// The request that asked for it, and what it asks.
+    id: Value,
+    prompt: String,
+    /// The request was answered; what is done after that is done between turns.
+    answered: bool,
     /// What was said in message chunks, for the conversation's record.
     pub said: String,
     pub stop_reason: String,
@@ -58,6 +63,9 @@ pub(crate) fn run(agent: &mut Agent, prompt: Prompt) -> Result<(), Halt> {
     let mut turn = Turn {
         agent,
         session: prompt.session,
+        id: prompt.id,
+        prompt: prompt.text.clone(),
+        answered: false,
         said: String::new(),
         stop_reason: "end_turn".to_owned(),
         refusal: None,
@@ -73,7 +81,7 @@ pub(crate) fn run(agent: &mut Agent, prompt: Prompt) -> Result<(), Halt> {
         Ok(script) => turn.follow(script)?,
         Err(why) => turn.refusal = Some(Refusal::invalid(why)),
     }
-    turn.finish(&prompt.id, &prompt.text)
+    turn.finish()
 }
 
 impl Turn<'_> {
@@ -122,25 +130,36 @@ impl Turn<'_> {
         Ok(Flow::Next)
     }
 
-    fn finish(mut self, id: &Value, prompt: &str) -> Result<(), Halt> {
+    fn finish(mut self) -> Result<(), Halt> {
+        self.answer_now()?;
+        self.agent.active = None;
+        for text in std::mem::take(&mut self.late) {
+            self.update(json!({"sessionUpdate": "agent_message_chunk", "content": text_block(&text)}))?;
+        }
+        self.agent.wire.flush()
+    }
+
+    /// Answers the prompt, the first time.
+    pub fn answer_now(&mut self) -> Result<(), Halt> {
+        if self.answered {
+            return Ok(());
+        }
+        self.answered = true;
         let cancelled = self.cancelled()?;
         let said = std::mem::take(&mut self.said);
         if !said.is_empty() {
             self.remember(Speaker::Agent, &said)?;
         }
         if !self.usage.fixed {
-            self.usage.input = prompt.len() as u64 / 4;
+            self.usage.input = self.prompt.len() as u64 / 4;
             self.usage.output = said.len() as u64 / 4;
         }
         if self.refusal.is_none() && !cancelled {
             self.send_usage()?;
         }
+        let id = self.id.clone();
         for _ in 0..=u8::from(self.answer_twice) {
-            self.answer(id, cancelled)?;
-        }
-        self.agent.active = None;
-        for text in std::mem::take(&mut self.late) {
-            self.update(json!({"sessionUpdate": "agent_message_chunk", "content": text_block(&text)}))?;
+            self.answer(&id, cancelled)?;
         }
         self.agent.wire.flush()
     }
