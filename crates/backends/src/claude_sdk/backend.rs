@@ -1,0 +1,125 @@
+//! Taking a process from the pool, or starting one.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dispatch_core::agent::{Failure, Notice, NoticeCode};
+use dispatch_core::ports::{Backend, Opened, SessionSpec};
+use dispatch_core::profile::BackendProfile;
+use dispatch_core::task::TerminalReason;
+
+use super::control::{ClaudeControl, Link};
+use super::process::{ClaudeProcess, Conversation};
+use super::profile::{self, CLAUDE_SDK};
+use super::session::{ClaudeSession, Used};
+use crate::common::open;
+use crate::common::profile::with_grace;
+use crate::common::random_id::random_id;
+use crate::launch::Launcher;
+use crate::pool::{Key, Pool};
+use crate::registry::{AgentEntry, Registry};
+
+/// The thinking options that it takes at its start (Claude Code 2.1.197).
+const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
+
+/// How processes are started and how long they are waited for.
+#[derive(Debug, Clone)]
+pub struct ClaudeSettings {
+    /// How programs are started.
+    pub launcher: Launcher,
+    /// How long it may take to obey an interrupt (SPEC S4). 10 s.
+    pub grace: Duration,
+}
+
+impl ClaudeSettings {
+    /// The defaults, with this way to start programs.
+    #[must_use]
+    pub fn new(launcher: Launcher) -> Self {
+        Self { launcher, grace: profile::GRACE }
+    }
+}
+
+/// Claude Code by its control protocol: each chat has a process, in the session's worktree, which is kept between turns.
+pub struct ClaudeSdk {
+    registry: Arc<Registry>,
+    settings: ClaudeSettings,
+    pool: Arc<Pool>,
+    profile: &'static BackendProfile,
+}
+
+impl ClaudeSdk {
+    /// Reaches the registry's agents with these settings, and keeps them in this pool.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>, settings: ClaudeSettings, pool: Arc<Pool>) -> Self {
+        let profile = with_grace(&CLAUDE_SDK, settings.grace);
+        Self { registry, settings, pool, profile }
+    }
+}
+
+/// What is needed to start a process for a turn, now or once more.
+pub(super) struct Starter {
+    pool: Arc<Pool>,
+    launcher: Launcher,
+    pub(super) entry: AgentEntry,
+    effort: Option<String>,
+}
+
+impl Starter {
+    /// Takes the process that is kept for the turn's chat, or starts one in this conversation.
+    pub(super) async fn lend(
+        &self,
+        command: &[OsString],
+        spec: &SessionSpec,
+        conversation: Conversation,
+    ) -> Result<Used, Failure> {
+        let key = Key { route: CLAUDE_SDK.route, agent: self.entry.name.clone(), chat: Some(spec.chat) };
+        let (entry, effort) = (self.entry.clone(), self.effort.clone());
+        let start = ClaudeProcess::spawn(&self.launcher, entry, command, spec, conversation, effort);
+        let fits = |kept: &ClaudeProcess| kept.fits(command, spec, self.effort.as_deref());
+        let lease = self.pool.get(&key, fits, start).await?;
+        let wire = Arc::clone(&lease.warm().wire).lock_owned().await;
+        Ok(Used { lease, wire })
+    }
+
+    fn effort(&mut self, spec: &SessionSpec) -> Option<Notice> {
+        let wanted = spec.thinking.as_ref()?;
+        let known = EFFORTS.iter().find(|effort| effort.eq_ignore_ascii_case(wanted.as_str()));
+        self.effort = known.map(|effort| (*effort).to_owned());
+        let text = format!(
+            "agent {} goes on without the thinking option `{wanted}`: it has {}",
+            self.entry.name,
+            EFFORTS.join(", ")
+        );
+        self.effort.is_none().then_some(Notice { code: NoticeCode::OptionIgnored, text })
+    }
+}
+
+#[async_trait]
+impl Backend for ClaudeSdk {
+    fn profile(&self) -> &'static BackendProfile {
+        self.profile
+    }
+
+    async fn open(&self, spec: SessionSpec) -> Result<Opened, Failure> {
+        let entry = open::entry(&self.registry, &spec)?;
+        let launcher = self.settings.launcher.clone();
+        let Some(args) = &entry.ways.claude_control else {
+            let text = format!("agent {} does not speak Claude Code's control protocol", entry.name);
+            return Err(Failure::new(TerminalReason::CouldNotStart, text));
+        };
+        let command = launcher.command(&entry, args)?;
+        let mut starter = Starter { pool: Arc::clone(&self.pool), launcher, entry, effort: None };
+        let notices = Vec::from_iter(starter.effort(&spec));
+        let conversation = match &spec.resume {
+            Some(id) => Conversation::Resume(id.clone()),
+            None => Conversation::Begin(random_id()),
+        };
+        let used = starter.lend(&command, &spec, conversation).await?;
+        let link = Arc::new(Link::new(used.lease.warm()));
+        let control = Arc::new(ClaudeControl(Arc::clone(&link)));
+        let session = ClaudeSession::new(starter, command, spec, link, used, notices);
+        Ok(Opened { session: Box::new(session), control })
+    }
+}

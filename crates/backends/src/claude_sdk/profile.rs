@@ -1,0 +1,22 @@
+//! How Claude Code's control protocol differs from other routes.
+
+use std::time::Duration;
+
+use dispatch_core::profile::{BackendProfile, Conversation, Life, Stop};
+use dispatch_core::routing::Route;
+
+/// How long it may take to obey an interrupt (SPEC S4).
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+/// The control protocol with the default grace period.
+pub static CLAUDE_SDK: BackendProfile = BackendProfile {
+    name: "claude-sdk",
+    route: Route::ClaudeSdk,
+    life: Life::Warm,
+    conversation: Conversation::OfChat,
+    stop: &[
+        (Stop::Ask, GRACE),
+        (Stop::Terminate, Duration::from_secs(5)),
+        (Stop::Kill, Duration::from_secs(2)),
+    ],
+};

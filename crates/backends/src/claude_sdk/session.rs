@@ -1,0 +1,337 @@
+//! One turn of one process.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use acp_proto::Line;
+use async_trait::async_trait;
+use dispatch_core::agent::{
+    AgentUpdate, End, EndedHow, Failure, Notice, NoticeCode, OptionKind, PermissionOption, PermissionRequest,
+    Printed, ToolCall, ToolStatus,
+};
+use dispatch_core::ports::{AgentSession, Close, Prompt, SessionInfo, SessionSpec};
+use dispatch_core::task::TerminalReason;
+use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
+
+use super::backend::Starter;
+use super::control::Link;
+use super::process::{ClaudeProcess, Conversation, Wire, refusal};
+use super::protocol;
+use super::start::{self, Handshake};
+use super::translate::Translator;
+use crate::common::json::{object, take, take_text, text};
+use crate::common::oddities::Oddities;
+use crate::common::plain::plain_text;
+use crate::common::printed::StrayOutput;
+use crate::common::random_id::random_id;
+use crate::common::{named_tool, words};
+use crate::pool::Lease;
+
+/// See [`AgentSession`] for the order of the calls.
+pub(super) struct ClaudeSession {
+    starter: Starter,
+    command: Vec<OsString>,
+    spec: SessionSpec,
+    link: Arc<Link>,
+    used: Option<Used>,
+    translator: Translator,
+    oddities: Oddities,
+    stray: StrayOutput,
+    /// Whether the process is known to be idle and in order.
+    is_in_order: bool,
+    /// Why the process is lost, where it ended by itself.
+    loss: Option<String>,
+    notices: Vec<Notice>,
+    requests: u64,
+}
+
+/// The process that a turn uses.
+pub(super) struct Used {
+    pub(super) lease: Lease<ClaudeProcess>,
+    pub(super) wire: OwnedMutexGuard<Wire>,
+}
+
+impl Used {
+    fn process(&self) -> &Arc<ClaudeProcess> {
+        self.lease.warm()
+    }
+}
+
+impl ClaudeSession {
+    pub(super) fn new(
+        starter: Starter,
+        command: Vec<OsString>,
+        spec: SessionSpec,
+        link: Arc<Link>,
+        used: Used,
+        notices: Vec<Notice>,
+    ) -> Self {
+        Self {
+            starter,
+            command,
+            spec,
+            link,
+            used: Some(used),
+            translator: Translator::default(),
+            oddities: Oddities::default(),
+            stray: StrayOutput::default(),
+            is_in_order: true,
+            loss: None,
+            notices,
+            requests: 0,
+        }
+    }
+
+    fn agent(&self) -> &str {
+        self.starter.entry.name.as_str()
+    }
+
+    fn notice(&self, code: NoticeCode, what: &str) -> Notice {
+        Notice { code, text: format!("agent {} {what}", self.agent()) }
+    }
+
+    /// Gets the process ready; starts another one where the conversation that was to be gone on with is not there.
+    async fn get_ready(&mut self) -> Result<Vec<Notice>, Failure> {
+        let gone = || Failure::new(TerminalReason::Internal, "the agent's process was given up");
+        let used = self.used.as_mut().ok_or_else(gone)?;
+        if let Some(why) = used.lease.lost() {
+            let text = format!("{why} since its last turn; it was started again");
+            let text = format!("agent {} {text}", self.starter.entry.name);
+            self.notices.push(Notice { code: NoticeCode::BackendRestarted, text });
+        }
+        let is_resumed = used.wire.hello.is_none() && self.spec.resume.is_some();
+        let trouble = match self.handshake().await? {
+            Ok(notices) => {
+                if is_resumed {
+                    self.notices
+                        .push(self.notice(NoticeCode::SessionLoaded, "goes on with its conversation"));
+                }
+                return Ok(notices);
+            }
+            Err(trouble) => trouble,
+        };
+        let used = self.used.as_mut().ok_or_else(gone)?;
+        if !is_resumed || !start::is_unknown_conversation(&trouble, &mut used.wire).await {
+            return Err(start::failure_of(
+                trouble,
+                self.starter.entry.name.as_str(),
+                &mut used.wire,
+                &self.stray,
+            )
+            .await);
+        }
+        self.begin_anew().await?;
+        let what = "begins a new conversation: it does not have the earlier one any more";
+        self.notices.push(self.notice(NoticeCode::SessionNew, what));
+        let handshake = self.handshake().await?;
+        match handshake {
+            Ok(notices) => Ok(notices),
+            Err(trouble) => {
+                let used = self.used.as_mut().ok_or_else(gone)?;
+                let agent = self.starter.entry.name.as_str();
+                Err(start::failure_of(trouble, agent, &mut used.wire, &self.stray).await)
+            }
+        }
+    }
+
+    async fn handshake(&mut self) -> Result<Result<Vec<Notice>, start::Trouble>, Failure> {
+        let Some(Used { lease, wire }) = &mut self.used else {
+            return Err(Failure::new(TerminalReason::Internal, "the agent's process was given up"));
+        };
+        let mut handshake =
+            Handshake { process: lease.warm(), wire, stray: &mut self.stray, requests: &mut self.requests };
+        Ok(handshake.run(&self.spec).await)
+    }
+
+    async fn begin_anew(&mut self) -> Result<(), Failure> {
+        if let Some(Used { lease, wire }) = self.used.take() {
+            drop(wire);
+            lease.end(None).await;
+        }
+        self.spec.resume = None;
+        let conversation = Conversation::Begin(random_id());
+        let used = self.starter.lend(&self.command, &self.spec, conversation).await?;
+        self.link.replace(used.process());
+        self.used = Some(used);
+        Ok(())
+    }
+
+    /// Takes what it said; whether the turn has ended by that.
+    fn digest(&mut self, into: &mut Vec<AgentUpdate>) -> bool {
+        while let Some(line) = self.used.as_mut().and_then(|used| used.wire.lines.next_line()) {
+            match line {
+                Line::Whole(line) => match object(&line) {
+                    Some(line) => self.hear(line, into),
+                    None if line.trim_ascii().is_empty() => {}
+                    None => {
+                        self.oddities.add("lines that are not of its protocol");
+                        let excerpt = String::from_utf8_lossy(&line[..line.len().min(256)]);
+                        self.stray.add_text(&excerpt, line.len() > 256);
+                    }
+                },
+                Line::TooLong { .. } => self.oddities.add("lines of more than 8 MiB"),
+            }
+            if self.translator.outcome().is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn hear(&mut self, mut line: Value, into: &mut Vec<AgentUpdate>) {
+        match text(&line, "type") {
+            "control_request"
+                if line.get("request").is_some_and(|it| text(it, "subtype") == "can_use_tool") =>
+            {
+                let id = take_text(&mut line, "request_id").unwrap_or_default();
+                self.permission(id, take(&mut line, "request").unwrap_or_default(), into);
+            }
+            "control_request" => self.send(refusal(&line)),
+            "control_cancel_request" => self.link.withdraw(text(&line, "request_id")),
+            // To an interrupt, which shows in how the turn ends.
+            "control_response" => {}
+            _ => {
+                let before = into.len();
+                self.translator.line(line, into, &mut self.oddities);
+                // It has told them with all that belongs to them.
+                let mut told = into.split_off(before);
+                told.retain(|update| !matches!(update, AgentUpdate::Commands(_)));
+                into.append(&mut told);
+            }
+        }
+    }
+
+    fn permission(&mut self, id: String, mut request: Value, into: &mut Vec<AgentUpdate>) {
+        let name = take_text(&mut request, "tool_name").unwrap_or_default();
+        let call = take_text(&mut request, "tool_use_id").unwrap_or_else(|| id.clone());
+        let input = take(&mut request, "input").unwrap_or_default();
+        let Some(ours) = self.link.expect_answer(id.clone(), input.clone()) else {
+            self.oddities.add("more requests for leave than are heard");
+            return self.send(protocol::deny(&id, "too many requests are open"));
+        };
+        let patch = named_tool::announced(call, &name, input);
+        let tool_call = ToolCall { status: ToolStatus::Pending, ..ToolCall::begin(patch) };
+        let option =
+            |id: &str, name: &str, kind| PermissionOption { id: id.to_owned(), name: name.to_owned(), kind };
+        // What it suggests besides lasts for the process, so that is not offered.
+        let options = vec![
+            option("allow", "Allow once", OptionKind::AllowOnce),
+            option("deny", "Refuse", OptionKind::RejectOnce),
+        ];
+        into.push(AgentUpdate::Permission(PermissionRequest {
+            id: ours,
+            tool_call,
+            options,
+            paths: Vec::new(),
+        }));
+    }
+
+    fn send(&self, line: Value) {
+        if let Some(used) = &self.used {
+            used.process().outbox.post(line);
+        }
+    }
+
+    /// The end of a turn by its last line.
+    fn conclude(&mut self, into: &mut Vec<AgentUpdate>) -> End {
+        self.link.over();
+        into.extend(self.oddities.take_notice().map(AgentUpdate::Notice));
+        let Some((outcome, used)) = self.translator.outcome().cloned().zip(self.used.as_mut()) else {
+            return End::new(EndedHow::Cancelled);
+        };
+        let usage = outcome.usage_after(used.wire.cost);
+        used.wire.cost = outcome.total_cost.unwrap_or(used.wire.cost);
+        if let Some(id) = self.translator.conversation()
+            && *used.process().conversation() != id
+        {
+            id.clone_into(&mut used.process().conversation());
+            into.push(AgentUpdate::Conversation(id.to_owned()));
+        }
+        self.is_in_order = !self.link.is_ending();
+        let how = if self.link.is_stopped() { EndedHow::Cancelled } else { outcome.how };
+        // What is on standard error may be of earlier turns.
+        let printed = Printed { stdout: self.stray.text().to_owned(), stderr: String::new() };
+        End { how, usage, printed }
+    }
+
+    /// The end of a turn by the end of its process.
+    async fn crashed(&mut self, into: &mut Vec<AgentUpdate>) -> End {
+        let (exit, stderr) = match &mut self.used {
+            Some(used) => (used.wire.exit().await, plain_text(&used.wire.child.stderr_tail())),
+            None => (None, String::new()),
+        };
+        self.link.over();
+        into.extend(self.oddities.take_notice().map(AgentUpdate::Notice));
+        if self.link.is_stopped() {
+            return End::new(EndedHow::Cancelled);
+        }
+        self.loss = Some(words::ending(exit));
+        let said = format!("{} before its turn was over", words::gone(self.agent(), exit));
+        let text = words::with_output(said, self.stray.text(), &stderr);
+        let printed = Printed { stdout: self.stray.text().to_owned(), stderr };
+        End { printed, ..End::new(EndedHow::Crashed(Failure::new(TerminalReason::AgentCrashed, text))) }
+    }
+}
+
+#[async_trait]
+impl AgentSession for ClaudeSession {
+    async fn start(&mut self) -> Result<SessionInfo, Failure> {
+        // Given up half way, nobody knows what it still answers.
+        self.is_in_order = false;
+        let options = self.get_ready().await?;
+        self.is_in_order = true;
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.extend(options);
+        let Some(Used { lease, wire }) = &self.used else { return Ok(SessionInfo::default()) };
+        let hello = wire.hello.clone().unwrap_or_default();
+        let process = lease.warm();
+        Ok(SessionInfo {
+            agent_session: Some(process.conversation().clone()),
+            settings: hello.settings(&wire.model, &wire.mode, process.effort.as_deref()),
+            commands: hello.commands,
+            notices,
+        })
+    }
+
+    async fn prompt(&mut self, prompt: Prompt) -> Result<(), Failure> {
+        let Some(used) = &mut self.used else {
+            return Err(Failure::new(TerminalReason::Internal, "the agent's process was given up"));
+        };
+        self.is_in_order = false;
+        used.lease.begin();
+        self.link.prompted();
+        used.process().outbox.send(&protocol::user(&prompt.text)).await;
+        Ok(())
+    }
+
+    async fn next(&mut self, into: &mut Vec<AgentUpdate>) -> Option<End> {
+        let before = into.len();
+        loop {
+            if self.digest(into) {
+                return Some(self.conclude(into));
+            }
+            if into.len() > before {
+                return None;
+            }
+            let read = match &mut self.used {
+                Some(used) => used.wire.lines.read().await,
+                None => 0,
+            };
+            if read == 0 {
+                return Some(self.crashed(into).await);
+            }
+        }
+    }
+
+    async fn close(mut self: Box<Self>, how: Close) {
+        self.link.over();
+        let Some(Used { lease, wire }) = self.used.take() else { return };
+        drop(wire);
+        if how == Close::Return && self.is_in_order && !self.link.is_ending() {
+            lease.give_back().await;
+        } else {
+            lease.end(self.loss.take()).await;
+        }
+    }
+}

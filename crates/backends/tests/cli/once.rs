@@ -1,0 +1,176 @@
+//! Programs that take one prompt, well-behaved and not.
+
+use backends::registry::Output;
+use dispatch_core::agent::{EndedHow, NoticeCode};
+use dispatch_core::ports::Close;
+use dispatch_core::profile::Stop;
+use dispatch_core::task::{Name, TerminalReason};
+
+use crate::common::{Fixture, assert_nothing_left, within};
+
+const DONE: &str =
+    r#"{"type":"result","subtype":"success","is_error":false,"result":"done","total_cost_usd":0.5}"#;
+
+#[tokio::test]
+async fn text_is_the_answer_without_what_only_terminals_understand() {
+    let fixture = Fixture::new(Output::Text, r"printf '\033[1mbold\033[0m '; cat; echo aside >&2");
+    let (turn, end) = fixture.run("-x --help\nsecond").await;
+    assert_eq!(turn.text(), "bold -x --help\nsecond");
+    assert_eq!(end.how, EndedHow::Completed);
+    assert_eq!(end.printed.stderr, "aside\n");
+}
+
+#[tokio::test]
+async fn the_exit_decides_for_text() {
+    let fixture = Fixture::new(Output::Text, "echo said; echo 'Error: Invalid API key' >&2; exit 3");
+    let (turn, end) = fixture.run("x").await;
+    assert_eq!(turn.text(), "said\n");
+    let EndedHow::Failed(failure) = end.how else { panic!("{:?}", end.how) };
+    assert_eq!(failure.reason, TerminalReason::Unauthorised);
+    assert!(
+        failure.text.contains("exit code 3") && failure.text.contains("Invalid API key"),
+        "{}",
+        failure.text
+    );
+}
+
+#[tokio::test]
+async fn a_prompt_may_be_longer_than_all_pipes_and_read_late() {
+    let fixture = Fixture::new(Output::Text, "head -c 300000 /dev/zero | tr '\\0' y; echo; wc -c");
+    let (turn, end) = fixture.run(&"p".repeat(3_000_000)).await;
+    assert!(turn.text().ends_with("y\n3000000\n"), "{}", turn.text().len());
+    assert_eq!(end.how, EndedHow::Completed);
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_say_that_it_is_done_is_not() {
+    let script = r#"echo '{"type":"assistant","message":{"content":[{"type":"text","text":"half"}]}}'"#;
+    let (turn, end) = Fixture::new(Output::Claude, script).run("x").await;
+    assert_eq!(turn.text(), "half");
+    let EndedHow::Crashed(failure) = end.how else { panic!("{:?}", end.how) };
+    assert!(failure.text.contains("ended with exit code 0 before its turn was over"), "{}", failure.text);
+}
+
+#[tokio::test]
+async fn a_program_that_goes_on_after_its_end_is_ended() {
+    let script = format!("echo '{DONE}'; sleep 600");
+    let (_, end) = Fixture::new(Output::Claude, &script).run("x").await;
+    assert_eq!(end.how, EndedHow::Completed);
+    assert_eq!(end.usage.cost.unwrap().amount, 0.5);
+}
+
+#[tokio::test]
+async fn a_program_that_closes_its_output_and_lives_has_crashed() {
+    let (_, end) = Fixture::new(Output::Text, "exec >&- 2>&-; sleep 600").run("x").await;
+    assert!(matches!(end.how, EndedHow::Crashed(_)), "{:?}", end.how);
+}
+
+#[tokio::test]
+async fn what_it_leaves_behind_is_gone_with_it() {
+    let (turn, end) = Fixture::new(Output::Text, "setsid sleep 600 & echo out").run("x").await;
+    assert_eq!((turn.text().as_str(), end.how), ("out\n", EndedHow::Completed));
+}
+
+#[tokio::test]
+async fn garbage_is_counted_and_shown_only_where_nothing_else_is() {
+    let script = format!("printf 'banner\\n\\033[31m\\377\\n[1\\n{{\\n'; echo '{DONE}'");
+    let (turn, end) = Fixture::new(Output::Claude, &script).run("x").await;
+    assert_eq!(end.how, EndedHow::Completed);
+    assert!(turn.has_notice(NoticeCode::AgentOddity), "{:?}", turn.updates);
+    assert_eq!(end.printed.stdout, "banner\n\u{fffd}\n[1\n{");
+}
+
+/// The most memory that this process has had so far, in bytes (proc(5): `VmHWM`).
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn a_gigabyte_in_one_line_costs_no_memory() {
+    let script = format!("head -c 1073741824 /dev/zero | tr '\\0' x; echo; echo '{DONE}'");
+    let fixture = Fixture::new(Output::Claude, &script);
+    let before = peak();
+    let (turn, end) = fixture.run("x").await;
+    assert_eq!(end.how, EndedHow::Completed);
+    assert!(turn.has_notice(NoticeCode::AgentOddity));
+    let more = peak() - before;
+    assert!(more < 64 << 20, "{} MiB more", more >> 20);
+}
+
+#[tokio::test]
+async fn one_that_ignores_sigterm_is_killed_with_its_children() {
+    let fixture = Fixture::new(
+        Output::Text,
+        "trap '' TERM; (trap '' TERM; sleep 600) & echo up; while :; do sleep 1; done",
+    );
+    let mut turn = fixture.prompt("x").await;
+    turn.until_said("up").await;
+    turn.control.stop(Stop::Terminate).await;
+    turn.control.stop(Stop::Kill).await;
+    assert_eq!(turn.end().await.how, EndedHow::Cancelled);
+    within(turn.session.close(Close::Kill)).await;
+    assert_nothing_left(&fixture.spec);
+}
+
+#[tokio::test]
+async fn a_stop_before_the_prompt_starts_nothing() {
+    let fixture = Fixture::new(Output::Text, "touch started");
+    let opened = within(fixture.backend.open(fixture.spec.clone())).await.unwrap();
+    let mut session = opened.session;
+    within(session.start()).await.unwrap();
+    opened.control.stop(Stop::Terminate).await;
+    within(session.prompt(dispatch_core::ports::Prompt { text: "x".into() })).await.unwrap();
+    assert_eq!(within(session.next(&mut Vec::new())).await.unwrap().how, EndedHow::Cancelled);
+    within(session.close(Close::Kill)).await;
+    assert!(!fixture.worktree.path().join("started").exists());
+}
+
+#[tokio::test]
+async fn a_program_that_insists_on_a_terminal_has_one_of_its_own() {
+    let script = "[ -t 0 ] && [ -t 1 ] && [ -t 2 ] || exit 9; stty size; ps -o tty= -p $$ >/dev/tty; cat";
+    let prompt = format!("{}\nctrl \x03\x04\x16\x15 end", "long ".repeat(2000));
+    let (turn, end) = Fixture::on_terminal(script).run(&prompt).await;
+    assert_eq!(end.how, EndedHow::Completed, "{}", turn.text());
+    let text = turn.text();
+    assert!(text.starts_with("50 240\npts/"), "{}", &text[..text.len().min(200)]);
+    let expected = format!("{}\nctrl  end\n", "long ".repeat(2000));
+    assert!(text.ends_with(&expected), "control characters are typed, and not shown: {} bytes", text.len());
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_not_there_begins_anew_under_the_same_id() {
+    let script = format!(
+        r#"for arg in "$@"; do case "$arg" in
+            --resume=*) echo "No conversation found with session ID: ${{arg#*=}}" >&2; exit 1;;
+            --session-id=*) id=${{arg#*=}};;
+        esac; done
+        echo '{{"type":"system","subtype":"init","session_id":"'$id'"}}'
+        echo '{{"type":"assistant","message":{{"content":[{{"type":"text","text":"'"$(cat) in $id"'"}}]}}}}'
+        echo '{DONE}'"#
+    );
+    let mut fixture = Fixture::new(Output::Claude, &script);
+    fixture.spec.resume = Some("0-1-2".to_owned());
+    let (turn, end) = fixture.run("go on").await;
+    assert_eq!(end.how, EndedHow::Completed);
+    assert_eq!(turn.text(), "go on in 0-1-2");
+    assert_eq!(turn.info.agent_session.as_deref(), Some("0-1-2"));
+    assert!(turn.has_notice(NoticeCode::SessionNew) && !turn.has_notice(NoticeCode::SessionLoaded));
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_there_goes_on() {
+    let mut fixture = Fixture::new(
+        Output::Claude,
+        &format!(
+            "echo \"$@\" > args; echo '{{\"type\":\"assistant\",\"message\":{{\"content\":[{{\"type\":\"text\",\"text\":\"hi\"}}]}}}}'; echo '{DONE}'"
+        ),
+    );
+    fixture.spec.resume = Some("0-1-2".to_owned());
+    fixture.spec.model = Name::new("some-model");
+    let (turn, _) = fixture.run("go on").await;
+    assert!(turn.has_notice(NoticeCode::SessionLoaded) && !turn.has_notice(NoticeCode::SessionNew));
+    let args = std::fs::read_to_string(fixture.worktree.path().join("args")).unwrap();
+    assert!(args.contains("--resume=0-1-2") && args.contains("--model=some-model"), "{args}");
+}
