@@ -55,7 +55,7 @@ pub static DIFFERENCES: [Difference; 10] = [
         agents: &["codex"],
         scenario: "model's host fails (500)",
         observed: "failed: agent_failed",
-        why: "its error does not tell what failed",
+        why: "its word for it, `internal_server_error`, is not among those that are known",
     },
     Difference {
         routes: &[],
