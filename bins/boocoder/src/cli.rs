@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::secret::Secret;
 
 pub use agents::AgentsCommand;
-pub use permission::PermissionCommand;
+pub use permission::{PermissionAnswer, PermissionCommand};
 pub use run::{Leave, Request, Run};
 pub use serve::Serve;
 pub use session::{SessionCommand, SessionList};

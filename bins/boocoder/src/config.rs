@@ -7,13 +7,9 @@ use std::{
     time::Duration,
 };
 
-use backends::registry::UserAgent;
+use backends::{pool::PoolSettings, registry::UserAgent};
 use config::{Config as Sources, Environment, File, FileFormat, Map, Value};
-use dispatch_core::{
-    permission::PermissionRule,
-    profile::TurnLimits,
-    task::{Name, PermissionPolicy},
-};
+use dispatch_core::{permission::PermissionRule, profile::TurnLimits, task::PermissionPolicy};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{cli::Globals, exit::Error, secret::Secret, trust};
@@ -132,6 +128,15 @@ pub struct Pool {
     pub most: Option<usize>,
 }
 
+impl Pool {
+    /// The settings of the agents' pool.
+    pub fn settings(&self) -> PoolSettings {
+        let defaults = PoolSettings::default();
+        let idle = self.idle_s.map_or(defaults.idle, Duration::from_secs);
+        PoolSettings { idle, cap: self.most.unwrap_or(defaults.cap) }
+    }
+}
+
 /// Native inference: our own loop on an endpoint that speaks OpenAI's Chat Completions. Without an endpoint there is none.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -141,9 +146,11 @@ pub struct Native {
     /// The key that it wants.
     pub api_key: Option<Secret>,
     /// The model to use where a task names none.
-    pub model: Option<Name>,
+    pub model: Option<String>,
     /// How many tokens the model reads, where the endpoint does not tell.
     pub context_size: Option<u64>,
+    /// The address of a proxy to reach it by; the environment's are not looked at.
+    pub proxy: Option<String>,
 }
 
 /// The limits of a turn; what is absent keeps its default.

@@ -10,14 +10,19 @@ use std::{
 
 use backends::{
     RegisteredAgents,
-    acp::{AcpOnce, AcpSettings},
+    acp::{AcpOnce, AcpSettings, AcpWarm},
+    claude_sdk::{ClaudeSdk, ClaudeSettings},
+    cli::{CliOnce, CliSettings},
     launch::Launcher,
+    native::{ApiKey, Endpoint, NativeInference, NativeSettings},
+    opencode_server::{OpencodeServer, OpencodeSettings},
+    pool::{Keeper, Pool},
     process::Supervisor,
     registry::Registry,
 };
 use dispatch_core::{
     ids::{NodeId, ProjectId},
-    ports::{Agents, Class, NewProject, Publisher, Records, Store},
+    ports::{Agents, Backend, Class, NewProject, Publisher, Records, Store},
     task::{self, Name},
 };
 use dispatch_driver::{Node, NodeConfig, Ports, TurnConfig, random_bytes};
@@ -30,7 +35,7 @@ use worktree::{
 
 use crate::{
     cli::Globals,
-    config::{self, Config, Loaded},
+    config::{self, Config, Loaded, Native},
     exit::Error,
     tidy::{self, Tidying},
 };
@@ -274,27 +279,84 @@ impl App {
 
     /// The agents, as dispatch reaches them.
     pub fn agents(&self) -> Result<RegisteredAgents, Error> {
-        let mut agents = RegisteredAgents::new(Arc::clone(&self.registry), &self.launcher);
-        let routes = &self.config.routes;
-        if routes.one_shot_acp {
-            agents = agents.with(Arc::new(AcpOnce::new(Arc::clone(&self.registry), self.acp_settings())));
-        }
-        Ok(agents)
+        let pool = Pool::new(self.config.pool.settings());
+        let agents = RegisteredAgents::new(Arc::clone(&self.registry), &self.launcher)
+            .keeping(Arc::clone(&pool) as Arc<dyn Keeper>);
+        let agents = self.backends(&pool)?.into_iter().fold(agents, RegisteredAgents::with);
+        Ok(match self.native()? {
+            Some(native) => agents.with(native),
+            None => agents,
+        })
     }
 
-    fn acp_settings(&self) -> AcpSettings {
-        let limits = &self.config.limits;
-        let mut settings = AcpSettings::new(self.launcher.clone());
-        if let Some(seconds) = limits.stop_grace_s {
-            settings.grace = Duration::from_secs(seconds);
+    /// The routes that are switched on, but for native inference.
+    fn backends(&self, pool: &Arc<Pool>) -> Result<Vec<Arc<dyn Backend>>, Error> {
+        let (registry, pool) = (|| Arc::clone(&self.registry), || Arc::clone(pool));
+        let on = &self.config.routes;
+        let mut backends: Vec<Arc<dyn Backend>> = Vec::new();
+        if on.opencode_server {
+            backends.push(Arc::new(OpencodeServer::new(registry(), self.opencode(), pool())));
         }
-        if let Some(seconds) = limits.start_s {
+        if on.claude_sdk {
+            let mut settings = ClaudeSettings::new(self.launcher.clone());
+            settings.grace = self.grace().unwrap_or(settings.grace);
+            backends.push(Arc::new(ClaudeSdk::new(registry(), settings, pool())));
+        }
+        if on.warm_acp {
+            backends.push(Arc::new(AcpWarm::new(registry(), self.acp(), pool())));
+        }
+        if on.one_shot_acp {
+            backends.push(Arc::new(AcpOnce::new(registry(), self.acp())));
+        }
+        if on.one_shot_pty {
+            let mut settings = CliSettings::new(self.launcher.clone());
+            settings.grace = self.grace().unwrap_or(settings.grace);
+            backends.push(Arc::new(CliOnce::new(registry(), settings)));
+        }
+        Ok(backends)
+    }
+
+    fn grace(&self) -> Option<Duration> {
+        self.config.limits.stop_grace_s.map(Duration::from_secs)
+    }
+
+    fn acp(&self) -> AcpSettings {
+        let mut settings = AcpSettings::new(self.launcher.clone());
+        settings.grace = self.grace().unwrap_or(settings.grace);
+        if let Some(seconds) = self.config.limits.start_s {
             // Each call has the whole time; the turn's own limit, a little longer, holds for all of them.
             let limits = &mut settings.connection.time_limits;
             (limits.initialize, limits.new_session) =
                 (Duration::from_secs(seconds), Duration::from_secs(seconds));
         }
         settings
+    }
+
+    fn opencode(&self) -> OpencodeSettings {
+        let mut settings = OpencodeSettings::new(self.launcher.clone());
+        settings.grace = self.grace().unwrap_or(settings.grace);
+        settings.start = self.config.limits.start_s.map_or(settings.start, Duration::from_secs);
+        settings.ceiling = Some(self.data_dir.join("worktrees"));
+        settings
+    }
+
+    /// Native inference, where it has an endpoint.
+    fn native(&self) -> Result<Option<Arc<dyn Backend>>, Error> {
+        let Native { endpoint, api_key, model, context_size, proxy } = &self.config.native;
+        let Some(endpoint) = endpoint else { return Ok(None) };
+        let wrong =
+            |key: &str, why: &dyn std::fmt::Display| Error::usage(format!("{key} in [native]: {why}"));
+        let endpoint = Endpoint::new(endpoint).map_err(|error| wrong("endpoint", &error))?;
+        let mut settings = NativeSettings::new(self.launcher.clone(), endpoint);
+        settings.api_key = match api_key {
+            Some(key) => Some(ApiKey::new(key.reveal()).map_err(|error| wrong("api_key", &error))?),
+            None => None,
+        };
+        settings.default_model = model.as_deref().and_then(Name::new);
+        settings.context_size = *context_size;
+        settings.proxy.clone_from(proxy);
+        settings.grace = self.grace().unwrap_or(settings.grace);
+        Ok(Some(Arc::new(NativeInference::new(settings))))
     }
 
     /// Joins the record as a node, settles what dead ones left, and begins to tidy up after them.

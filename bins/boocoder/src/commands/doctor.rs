@@ -26,7 +26,7 @@ pub async fn run(globals: &Globals) -> Result<Code, Error> {
     }
     app.remark();
     say!("\nagents");
-    let agents = app.agents();
+    let agents = app.agents()?;
     for entry in app.registry.entries() {
         match agents.facts(&entry.name) {
             AgentFacts::Installed { .. } => say!("  {:18} installed", entry.name),

@@ -74,6 +74,7 @@ impl<W: Write> Stream<W> {
             | FrameBody::MessageComplete { .. }
             | FrameBody::Usage { .. }
             | FrameBody::AgentCommands { .. }
+            | FrameBody::AgentSettings { .. }
             | FrameBody::PendingChange { .. } => {}
             FrameBody::TaskState { state, reason } => {
                 let reason = reason.filter(|reason| reason.as_str() != state.as_str());
