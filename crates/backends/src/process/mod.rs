@@ -50,5 +50,5 @@ pub use control::{Control, LadderEnd, Rung, Stopped};
 pub use error::SpawnError;
 pub use shim::supervise_if_asked;
 pub use stdio::{Stdin, Stdout};
-pub(crate) use terminal::typed;
 pub use sweep::{Leftover, Sweep, become_subreaper, leftovers, sweep};
+pub(crate) use terminal::typed;
