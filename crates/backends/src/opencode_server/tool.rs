@@ -104,10 +104,12 @@ impl Calls {
         };
         let what = metadata.command.clone().unwrap_or_else(|| patterns.join(", "));
         call.title = if what.is_empty() { permission.clone() } else { format!("{permission}: {what}") };
-        if let Some(path) = &metadata.filepath
-            && !call.locations.contains(path)
-        {
-            call.locations.push(path.clone());
+        match &metadata.filepath {
+            // For several files it is all their names in one.
+            Some(_) if call.kind == "edit" && patterns.len() > 1 => call.locations.clone_from(patterns),
+            // What the model wrote may be relative.
+            Some(path) => call.locations = vec![path.clone()],
+            None => {}
         }
         if let Some(diff) = metadata.diff.as_ref().filter(|_| call.content.is_empty()) {
             call.content.push(ToolContent::Text { text: diff.clone() });
@@ -202,20 +204,21 @@ mod tests {
         let write = json!({"id": "prt_1", "messageID": "msg_1", "type": "tool", "tool": "write", "callID": "c", "state":
             {"status": "running", "input": {"filePath": "/up/x", "content": "new"}}});
         calls.patch(serde_json::from_value(write).unwrap());
-        let asked = |permission: &str| {
-            let asked = json!({"id": "per_1", "sessionID": "s", "permission": permission, "patterns": ["/up/*"],
+        let asked = |permission: &str, patterns: &[&str]| {
+            let asked = json!({"id": "per_1", "sessionID": "s", "permission": permission, "patterns": patterns,
                 "metadata": {"filepath": "/up/x"}, "always": ["*"], "tool": {"messageID": "msg_1", "callID": "c"}});
             calls.request(&serde_json::from_value(asked).unwrap())
         };
-        let request = asked("edit");
+        let request = asked("edit", &["../up/x"]);
         assert_eq!((request.tool_call.id.as_str(), request.tool_call.kind.as_str()), ("prt_1", "edit"));
         assert_eq!(request.tool_call.locations, ["/up/x"]);
         assert!(
             matches!(&request.tool_call.content[..], [ToolContent::Diff { new_text, .. }] if new_text == "new")
         );
+        assert_eq!(asked("edit", &["a", "b"]).tool_call.locations, ["a", "b"]);
         let kinds: Vec<_> = request.options.iter().map(|option| option.kind).collect();
         assert_eq!(kinds, [OptionKind::AllowOnce, OptionKind::RejectOnce]);
-        let outside = asked("external_directory").tool_call;
+        let outside = asked("external_directory", &["/up/*"]).tool_call;
         assert_eq!(
             (outside.kind.as_str(), outside.title.as_str()),
             ("external_directory", "external_directory: /up/*")

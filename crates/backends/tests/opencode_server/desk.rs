@@ -1,0 +1,265 @@
+//! A fake server, the route to it, and turns.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use backends::launch::Launcher;
+use backends::opencode_server::{OpencodeServer, OpencodeSettings};
+use backends::pool::{Keeper, Pool, PoolSettings};
+use backends::process::{RunTag, Supervisor};
+use backends::registry::{Registry, UserAgent};
+use dispatch_core::agent::{AgentUpdate, End, Failure};
+use dispatch_core::ids::{ChatId, SessionId, TaskId};
+use dispatch_core::ports::{
+    AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec,
+};
+use dispatch_core::task::{Name, PermissionPolicy};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::common::{Said, assert_nothing_left, within};
+use crate::fake::{Fake, Manner};
+
+/// Everything that turns need.
+pub struct Desk {
+    pub fake: Fake,
+    pub pool: Arc<Pool>,
+    pub backend: OpencodeServer,
+    pub worktree: TempDir,
+    run_tag: String,
+}
+
+/// A turn under way.
+pub struct Turn {
+    pub session: Box<dyn AgentSession>,
+    pub control: Arc<dyn AgentControl>,
+    pub info: SessionInfo,
+    pub updates: Vec<AgentUpdate>,
+}
+
+impl Desk {
+    pub async fn new(manner: Manner) -> Self {
+        Self::with(manner, |_| {}).await
+    }
+
+    pub async fn with(manner: Manner, change: impl FnOnce(&mut OpencodeSettings)) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let fake = Fake::start(manner).await;
+        let program = Some(fake.program().to_str().unwrap().to_owned());
+        let user = UserAgent { program, ..UserAgent::default() };
+        let registry = Registry::new([(Name::new("opencode").unwrap(), user)]).unwrap();
+        let mut settings = OpencodeSettings::new(Launcher::new(Supervisor::SelfExe));
+        change(&mut settings);
+        let pool = Pool::new(PoolSettings::default());
+        let backend = OpencodeServer::new(Arc::new(registry), settings, Arc::clone(&pool));
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let run_tag = format!("opencode-test-{}/{number}", std::process::id());
+        Self { fake, pool, backend, worktree: tempfile::tempdir().unwrap(), run_tag }
+    }
+
+    /// What a turn of the n-th line of work is started for.
+    pub fn spec(&self, number: u8) -> SessionSpec {
+        SessionSpec {
+            task: TaskId::from_random([number; 16]),
+            session: SessionId::from_random([number; 16]),
+            chat: ChatId::from_random([number; 16]),
+            run_tag: self.run_tag.clone(),
+            agent: Name::new("opencode"),
+            cwd: self.worktree.path().to_owned(),
+            model: None,
+            mode: None,
+            thinking: None,
+            permissions: PermissionPolicy::Ask,
+            resume: None,
+            history: vec![],
+        }
+    }
+
+    pub async fn start(&self, spec: SessionSpec) -> Result<Turn, Failure> {
+        let Opened { mut session, control } = within(self.backend.open(spec)).await?;
+        match within(session.start()).await {
+            Ok(info) => Ok(Turn { session, control, info, updates: Vec::new() }),
+            Err(failure) => {
+                within(session.close(Close::Return)).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// A turn of the n-th line of work, whose prompt has been taken: the turn, and what its server says.
+    pub async fn turn(&self, number: u8) -> (Turn, Voice<'_>) {
+        let mut turn = self.start(self.spec(number)).await.unwrap();
+        let voice = self.prompt(&mut turn, "hello").await;
+        voice.take_prompt();
+        (turn, voice)
+    }
+
+    pub async fn prompt(&self, turn: &mut Turn, text: &str) -> Voice<'_> {
+        let session = turn.info.agent_session.clone().unwrap();
+        let call = format!("POST /session/{session}/prompt_async");
+        let nth = self.fake.calls(&call) + 1;
+        within(turn.session.prompt(Prompt { text: text.to_owned() })).await.unwrap();
+        let body = self.fake.called(&call, nth).await;
+        Voice { fake: &self.fake, session, prompt: body["messageID"].as_str().unwrap().to_owned() }
+    }
+
+    /// How many servers are kept.
+    pub fn servers(&self) -> Vec<u32> {
+        self.pool.warm().iter().map(|kept| kept.pid).collect()
+    }
+
+    /// Ends what is kept, and looks that nothing is left.
+    pub async fn over(self) {
+        within(self.pool.shut_down()).await;
+        assert_nothing_left(&RunTag::new(self.run_tag.clone()).unwrap());
+    }
+}
+
+impl Turn {
+    pub async fn end(&mut self) -> End {
+        loop {
+            if let Some(end) = within(self.session.next(&mut self.updates)).await {
+                return end;
+            }
+        }
+    }
+
+    /// Waits until something was said that fits.
+    pub async fn until<T>(&mut self, fits: impl Fn(&AgentUpdate) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = self.updates.iter().find_map(&fits) {
+                return found;
+            }
+            let end = within(self.session.next(&mut self.updates)).await;
+            assert!(end.is_none(), "ended early: {end:?} after {:?}", self.updates);
+        }
+    }
+
+    /// Waits until all of this text was said.
+    pub async fn until_said(&mut self, text: &str) {
+        while self.text() != text {
+            let end = within(self.session.next(&mut self.updates)).await;
+            assert!(end.is_none(), "ended early: {end:?} after {:?}", self.updates);
+            assert!(text.starts_with(&self.text()), "{:?}", self.text());
+        }
+    }
+
+    pub fn text(&self) -> String {
+        Said(self.updates.clone()).text()
+    }
+
+    pub async fn close(self, how: Close) -> Said {
+        within(self.session.close(how)).await;
+        Said(self.updates)
+    }
+
+    /// Waits for the end and lets the turn go.
+    pub async fn finish(mut self) -> (Said, End) {
+        let end = self.end().await;
+        (self.close(Close::Return).await, end)
+    }
+}
+
+/// What a server says of one turn.
+pub struct Voice<'a> {
+    pub fake: &'a Fake,
+    pub session: String,
+    pub prompt: String,
+}
+
+impl Voice<'_> {
+    pub fn say(&self, kind: &str, mut properties: Value) {
+        properties["sessionID"] = json!(self.session);
+        self.fake.event(kind, properties);
+    }
+
+    pub fn status(&self, kind: &str) {
+        self.say("session.status", json!({"status": {"type": kind}}));
+    }
+
+    pub fn idle(&self) {
+        self.status("idle");
+        self.say("session.idle", json!({}));
+    }
+
+    pub fn take_prompt(&self) {
+        self.say("message.updated", json!({"info": {"id": self.prompt, "role": "user"}}));
+        self.status("busy");
+    }
+
+    pub fn begin_answer(&self, message: &str) {
+        self.say("message.updated", json!({"info": self.answer(message, false)}));
+    }
+
+    pub fn end_answer(&self, message: &str) {
+        self.say("message.updated", json!({"info": self.answer(message, true)}));
+    }
+
+    pub fn begin_text(&self, message: &str, part: &str) {
+        self.say("message.part.updated", json!({"part": text_part(message, part, "", false)}));
+    }
+
+    pub fn delta(&self, part: &str, text: &str) {
+        self.say(
+            "message.part.delta",
+            json!({"messageID": "", "partID": part, "field": "text", "delta": text}),
+        );
+    }
+
+    pub fn end_text(&self, message: &str, part: &str, text: &str) {
+        self.say("message.part.updated", json!({"part": text_part(message, part, text, true)}));
+    }
+
+    /// A whole answer and the end.
+    pub fn answer_with(&self, text: &str) {
+        self.begin_answer("msg_a");
+        self.begin_text("msg_a", "prt_a");
+        self.delta("prt_a", text);
+        self.end_text("msg_a", "prt_a", text);
+        self.end_answer("msg_a");
+        self.idle();
+    }
+
+    pub fn answer(&self, message: &str, is_complete: bool) -> Value {
+        let mut info = json!({"id": message, "role": "assistant", "parentID": self.prompt,
+                              "providerID": "p", "modelID": "m", "time": {"created": 1}});
+        if is_complete {
+            info["time"]["completed"] = json!(2);
+            info["finish"] = json!("stop");
+            info["tokens"] =
+                json!({"input": 3, "output": 2, "reasoning": 0, "cache": {"read": 0, "write": 0}});
+            info["cost"] = json!(0.25);
+        }
+        info
+    }
+
+    /// What `GET …/message` is to answer from now on: the prompt, and answers with one part of text each.
+    pub fn store(&self, answers: &[(&str, &str, &str, bool)]) {
+        let prompt = json!({"info": {"id": self.prompt, "role": "user"}, "parts": []});
+        let answers = answers.iter().map(|&(message, part, text, is_complete)| {
+            json!({"info": self.answer(message, is_complete), "parts": [text_part(message, part, text, is_complete)]})
+        });
+        let messages: Vec<Value> = std::iter::once(prompt).chain(answers).collect();
+        self.fake.answer(&format!("GET /session/{}/message", self.session), json!(messages));
+    }
+
+    pub fn is_busy(&self, is_busy: bool) {
+        let statuses = if is_busy { json!({&self.session: {"type": "busy"}}) } else { json!({}) };
+        self.fake.answer("GET /session/status", statuses);
+    }
+
+    pub fn ask(&self, id: &str, session: &str) {
+        let asked = permission(id, session);
+        self.fake.event("permission.asked", asked);
+    }
+}
+
+pub fn permission(id: &str, session: &str) -> Value {
+    json!({"id": id, "sessionID": session, "permission": "bash", "patterns": ["ls"],
+           "metadata": {"command": "ls"}, "always": ["ls *"]})
+}
+
+fn text_part(message: &str, part: &str, text: &str, is_complete: bool) -> Value {
+    let time = if is_complete { json!({"start": 1, "end": 2}) } else { json!({"start": 1}) };
+    json!({"id": part, "messageID": message, "type": "text", "text": text, "time": time})
+}

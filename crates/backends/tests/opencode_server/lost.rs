@@ -1,0 +1,111 @@
+//! Streams that break, and servers that die.
+
+use dispatch_core::agent::{EndedHow, NoticeCode};
+use dispatch_core::ports::Close;
+use dispatch_core::task::TerminalReason;
+use serde_json::json;
+
+use crate::desk::Desk;
+use crate::fake::Manner;
+
+/// What is written while nobody listens is missing from the stream, and not stored before the part is complete.
+#[tokio::test]
+async fn a_broken_stream_loses_no_text_and_repeats_none() {
+    let desk = Desk::new(Manner::Good).await;
+    let (mut turn, voice) = desk.turn(1).await;
+    voice.is_busy(true);
+    voice.begin_answer("msg_a");
+    voice.begin_text("msg_a", "prt_a");
+    voice.delta("prt_a", "one ");
+    turn.until_said("one ").await;
+    voice.store(&[("msg_a", "prt_a", "", false)]);
+    desk.fake.cut();
+    // Lost: "two ". Heard, but with a gap before it: "three ".
+    desk.fake.streams(2).await;
+    voice.delta("prt_a", "three ");
+    voice.end_text("msg_a", "prt_a", "one two three ");
+    turn.until_said("one two three ").await;
+    // A part that begins after the gap is shown as it comes.
+    voice.begin_text("msg_a", "prt_b");
+    voice.delta("prt_b", "four ");
+    turn.until_said("one two three four ").await;
+    voice.end_text("msg_a", "prt_b", "four ");
+    voice.store(&[("msg_a", "prt_a", "one two three ", true), ("msg_b", "prt_b", "four ", true)]);
+    voice.is_busy(false);
+    voice.end_answer("msg_a");
+    voice.idle();
+    let (said, end) = turn.finish().await;
+    assert_eq!((said.text().as_str(), end.how), ("one two three four ", EndedHow::Completed));
+    assert_eq!(said.notice(NoticeCode::AgentOddity), None, "nothing is missing");
+    desk.over().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_ended_while_nobody_listened_is_whole() {
+    let desk = Desk::new(Manner::Good).await;
+    let (mut turn, voice) = desk.turn(1).await;
+    voice.is_busy(true);
+    voice.begin_answer("msg_a");
+    voice.begin_text("msg_a", "prt_a");
+    voice.delta("prt_a", "one ");
+    turn.until_said("one ").await;
+    voice.store(&[("msg_a", "prt_a", "one two ", true), ("msg_b", "prt_b", "three", true)]);
+    voice.is_busy(false);
+    desk.fake.cut();
+    let (said, end) = turn.finish().await;
+    assert_eq!((said.text().as_str(), end.how), ("one two three", EndedHow::Completed));
+    assert_eq!(end.usage.total_tokens, Some(10));
+    desk.over().await;
+}
+
+#[tokio::test]
+async fn a_server_that_dies_crashes_its_turns_and_the_next_one_is_told() {
+    let desk = Desk::new(Manner::Good).await;
+    let (mut turn, voice) = desk.turn(1).await;
+    voice.begin_answer("msg_a");
+    voice.begin_text("msg_a", "prt_a");
+    voice.delta("prt_a", "so far ");
+    turn.until_said("so far ").await;
+    let [pid] = desk.servers()[..] else { panic!() };
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), nix::sys::signal::SIGKILL).unwrap();
+    let end = turn.end().await;
+    let EndedHow::Crashed(failure) = end.how else { panic!("{end:?}") };
+    assert_eq!(failure.reason, TerminalReason::AgentCrashed);
+    assert_eq!(failure.text, "agent opencode ended with signal SIGKILL before its turn was over");
+    assert_eq!(turn.close(Close::Kill).await.text(), "so far ");
+    assert_eq!(desk.servers(), [0_u32; 0]);
+
+    let next = desk.start(desk.spec(2)).await.unwrap();
+    let codes: Vec<_> = next.info.notices.iter().map(|notice| notice.code).collect();
+    assert_eq!(codes, [NoticeCode::BackendRestarted]);
+    next.close(Close::Return).await;
+    let after = desk.start(desk.spec(2)).await.unwrap();
+    assert_eq!(after.info.notices, [], "said once");
+    after.close(Close::Return).await;
+    desk.over().await;
+}
+
+/// A conversation's messages are asked for while its turn runs, and tell less than its events already have.
+#[tokio::test]
+async fn an_answer_that_is_older_than_the_events_changes_nothing() {
+    let desk = Desk::new(Manner::Good).await;
+    let (mut turn, voice) = desk.turn(1).await;
+    voice.is_busy(true);
+    voice.store(&[("msg_a", "prt_a", "", false)]);
+    voice.begin_answer("msg_a");
+    voice.end_text("msg_a", "prt_a", "whole");
+    voice.end_answer("msg_a");
+    turn.until_said("whole").await;
+    desk.fake.cut();
+    let finish = async {
+        desk.fake.called("GET /question", 1).await;
+        voice.store(&[("msg_a", "prt_a", "whole", true)]);
+        voice.is_busy(false);
+        voice.idle();
+    };
+    let ((said, end), ()) = tokio::join!(turn.finish(), finish);
+    assert_eq!((said.text().as_str(), end.how), ("whole", EndedHow::Completed));
+    assert_eq!(end.usage.total_tokens, Some(5));
+    assert_eq!(json!(said.notice(NoticeCode::AgentOddity)), json!(null));
+    desk.over().await;
+}
