@@ -91,6 +91,8 @@ impl Turn<'_> {
     /// Asks permission; what is not allowed ends the turn.
     pub fn ask(&mut self, title: &str, announced: bool) -> Result<Flow, Halt> {
         let input = json!({"title": title});
+        let locations: Vec<_> =
+            title.strip_prefix("edit ").map(|path| json!({"path": path})).into_iter().collect();
         let id =
             if announced { self.tool_call(title, "edit", "pending", input.clone())? } else { self.tool_id() };
         let option = |id: &str, name: &str, kind: &str| json!({"optionId": id, "name": name, "kind": kind});
@@ -98,7 +100,8 @@ impl Turn<'_> {
             "session/request_permission",
             json!({
                 "sessionId": self.session,
-                "toolCall": {"toolCallId": id, "title": title, "kind": "edit", "status": "pending", "rawInput": input},
+                "toolCall": {"toolCallId": id, "title": title, "kind": "edit", "status": "pending", "rawInput": input,
+                             "locations": locations},
                 "options": [
                     option("demo-always", "Always allow", "allow_always"),
                     option("demo-once", "Allow", "allow_once"),

@@ -1,0 +1,240 @@
+//! Agents that are kept between the turns of a chat (SPEC 7), below `boocoder serve`, on both stores.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
+
+use std::{fs, path::Path, time::Duration};
+
+use boocoder_tests::{
+    product::{Machine, text},
+    queue::{Kind, Site},
+    serve::{
+        Answer, assert_cancelled, assert_completed, changes, deltas, is_running, on_both, pids, serve,
+        stop_and_wait, turn_frames,
+    },
+};
+use dispatch_core::{
+    change::ChangeState,
+    ids::SessionId,
+    routing::Route,
+    task::{Task, TerminalReason::Stopped},
+};
+
+/// The agent, which remembers its conversations.
+const AGENT: &str = "keeper";
+
+/// A machine whose agents are kept, with this configuration besides.
+fn site(kind: Kind, more: &str) -> Site {
+    let mut site = Site::new(kind);
+    let state = site.machine.root().join("state");
+    let agent = Machine::demo_agent(AGENT, &["--state", state.to_str().unwrap()]);
+    site.machine.configure(&format!("{more}\n{agent}"));
+    site.machine.set("BOOCODER_ROUTES__WARM_ACP", "true");
+    site
+}
+
+/// A session with a chat, in which nothing was said to the agent yet.
+fn begin(site: &Site) -> SessionId {
+    let first = site.queue("demo", "/say hello", None);
+    site.wait_for_end(first.id).session
+}
+
+/// Runs a turn in a session's chat.
+fn turn(site: &Site, session: SessionId, prompt: &str) -> Task {
+    let task = site.wait_for_end(site.queue(AGENT, prompt, Some(session)).id);
+    assert_eq!(task.route, Some(Route::WarmAcp));
+    task
+}
+
+/// What a task's agent said.
+fn said(site: &Site, task: &Task) -> String {
+    deltas(&turn_frames(site, task))
+}
+
+/// The codes of a task's notices.
+fn notices(site: &Site, task: &Task) -> Vec<String> {
+    let frames = turn_frames(site, task);
+    let notices = frames.iter().filter(|frame| frame["type"] == "notice");
+    notices.map(|frame| text(&frame["code"]).to_owned()).collect()
+}
+
+/// The agent's process, by its own word.
+fn pid(site: &Site, session: SessionId) -> u32 {
+    pids(&said(site, &turn(site, session, "/pid")))[0]
+}
+
+#[test]
+fn a_chat_goes_on_with_one_process_one_worktree_and_one_change() {
+    on_both(|kind| {
+        let site = site(kind, "");
+        let serve = serve(&site);
+        let session = begin(&site);
+        let first = turn(&site, session, "/pid\n/write a.txt one");
+        let second = turn(&site, session, "/pid\n/history\n/write b.txt two");
+        let pids = [&first, &second].map(|task| pids(&said(&site, task))[0]);
+        assert_eq!(pids[0], pids[1], "the process was kept");
+        assert!(said(&site, &second).contains("prompts: 2"), "{}", said(&site, &second));
+
+        let [old, new] = [&first, &second].map(|task| changes(&site, task.id).remove(0));
+        assert_eq!((old.state, new.state), (ChangeState::Superseded, ChangeState::Pending));
+        let files = |change: &dispatch_core::change::Change| {
+            change.draft.files.iter().map(|file| file.path.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (files(&old), files(&new)),
+            (vec!["a.txt".to_owned()], vec!["a.txt".to_owned(), "b.txt".to_owned()])
+        );
+        let third = turn(&site, session, "/say nothing to do");
+        assert!(
+            changes(&site, third.id).is_empty(),
+            "a turn that changed nothing leaves the change as it was"
+        );
+
+        // What was applied is what the next change is compared with (SPEC R3).
+        let _ = site.machine.run(["change", "apply", &new.id.to_string()]).expect(0);
+        let fourth = turn(&site, session, "/write c.txt three");
+        assert_eq!(files(&changes(&site, fourth.id).remove(0)), ["c.txt"]);
+
+        let kept = site.wait_for("what is kept", |site| {
+            let listed = site.machine.run(["agents"]).expect(0).stdout.join("\n");
+            listed.contains("WARM").then_some(listed)
+        });
+        assert!(kept.contains(&pids[0].to_string()) && kept.contains("warm_acp"), "{kept}");
+        assert!(is_running(pids[0]));
+        let _ = site.machine.run(["session", "close", &session.to_string()]).expect(0);
+        assert!(!is_running(pids[0]), "what was kept for a closed session is gone");
+        let _ = serve.stop().expect(0);
+        site.assert_nothing_left();
+        let _ = site.machine.run(["change", "apply", &changes(&site, fourth.id)[0].id.to_string()]).expect(0);
+        assert_eq!(site.machine.read("c.txt").as_deref(), Some("three"), "its changes stay appliable");
+    });
+}
+
+#[test]
+fn a_restart_loads_the_conversation() {
+    on_both(|kind| {
+        let site = site(kind, "");
+        let first = serve(&site);
+        let session = begin(&site);
+        let before = pid(&site, session);
+        let _ = first.stop().expect(0);
+        assert!(!is_running(before), "nothing outlives its dispatcher");
+        let second = serve(&site);
+        let task = turn(&site, session, "/history\n/pid");
+        assert!(said(&site, &task).contains("prompts: 2"), "{}", said(&site, &task));
+        assert_eq!(notices(&site, &task), ["session_loaded"]);
+        let _ = second.stop().expect(0);
+        assert_eq!(site.machine.processes(), Vec::<u32>::new());
+    });
+}
+
+#[test]
+fn a_stop_ends_the_turn_and_not_the_process() {
+    on_both(|kind| {
+        let site = site(kind, "[limits]\nstop_grace_s = 1\n");
+        let serve = serve(&site);
+        let session = begin(&site);
+        let kept = pid(&site, session);
+        for prompt in ["/say working\n/stall", "/say working\n/end-turn-when-cancelled\n/stall"] {
+            let task = site.queue(AGENT, prompt, Some(session));
+            site.wait_for("its text", |site| said(site, &task).contains("working").then_some(()));
+            assert_eq!(stop_and_wait(&site, task.id), Answer::Stopped);
+            assert_cancelled(&site, task.id, Stopped);
+            assert_eq!(pid(&site, session), kept, "{prompt}");
+        }
+        let deaf = site.queue(AGENT, "/say working\n/ignore-cancel\n/ignore-signals\n/stall", Some(session));
+        site.wait_for("its text", |site| said(site, &deaf).contains("working").then_some(()));
+        assert_eq!(stop_and_wait(&site, deaf.id), Answer::Stopped);
+        assert!(!is_running(kept), "nothing of the turn runs any more");
+        assert!(notices(&site, &site.task(deaf.id)).contains(&"backend_recycled".to_owned()));
+        let next = turn(&site, session, "/say again");
+        assert_completed(&site, next.id);
+        let _ = serve.stop().expect(0);
+        assert_eq!(site.machine.processes(), Vec::<u32>::new());
+    });
+}
+
+#[test]
+fn an_agent_that_dies_between_turns_is_started_again() {
+    on_both(|kind| {
+        let site = site(kind, "");
+        let serve = serve(&site);
+        let session = begin(&site);
+        let first = pid(&site, session);
+        let killed = std::process::Command::new("kill").args(["-9", &first.to_string()]).status().unwrap();
+        assert!(killed.success());
+        let task = turn(&site, session, "/history");
+        let told = notices(&site, &task);
+        assert!(
+            told.contains(&"backend_restarted".to_owned()) && told.contains(&"session_loaded".to_owned()),
+            "{told:?}"
+        );
+        assert!(said(&site, &task).contains("prompts: 2"), "{}", said(&site, &task));
+        let _ = serve.stop().expect(0);
+        assert_eq!(site.machine.processes(), Vec::<u32>::new());
+    });
+}
+
+#[test]
+fn what_is_idle_is_let_go_and_what_is_too_much_makes_room() {
+    on_both(|kind| {
+        let site = site(kind, "[pool]\nidle_s = 1\nmost = 1\n");
+        let serve = serve(&site);
+        let sessions = [begin(&site), begin(&site)];
+        let first = pid(&site, sessions[0]);
+        let second = pid(&site, sessions[1]);
+        Machine::wait_until("room", || (!is_running(first)).then_some(()));
+        Machine::wait_until("the end of what is idle", || (!is_running(second)).then_some(()));
+        let task = turn(&site, sessions[0], "/history");
+        assert!(said(&site, &task).contains("prompts: 2"), "{}", said(&site, &task));
+        let _ = serve.stop().expect(0);
+        assert_eq!(site.machine.processes(), Vec::<u32>::new());
+    });
+}
+
+#[test]
+fn a_frozen_dispatcher_has_no_agents_left_before_its_lease_lapses() {
+    let site = site(Kind::Postgres, "");
+    let mut serve = serve(&site);
+    let session = begin(&site);
+    let task = site.queue(AGENT, "/pid\n/stall", Some(session));
+    let agent = site.wait_for("its process", |site| pids(&said(site, &task)).first().copied());
+    boocoder_tests::serve::freeze(serve.live());
+    Machine::wait_until("the end of its agent", || (!is_running(agent)).then_some(()));
+    assert_eq!(
+        site.sql("SELECT count(*) FROM node WHERE expires_at > now()"),
+        "1",
+        "nobody may take over yet"
+    );
+    boocoder_tests::serve::thaw(serve.live());
+    site.wait_for_end(task.id);
+    let _ = serve.stop().expect(0);
+    assert_eq!(site.machine.processes(), Vec::<u32>::new());
+}
+
+/// How much a process holds: open files, threads, and the kibibytes that are its own.
+fn holds(pid: u32) -> [usize; 3] {
+    let proc = Path::new("/proc").join(pid.to_string());
+    let status = fs::read_to_string(proc.join("status")).unwrap();
+    let field = |name: &str| -> usize {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    [fs::read_dir(proc.join("fd")).unwrap().count(), field("Threads:"), field("RssAnon:")]
+}
+
+#[test]
+fn many_turns_leave_a_dispatcher_as_it_was() {
+    let site = site(Kind::Sqlite, "");
+    let mut serve = serve(&site);
+    let session = begin(&site);
+    let turns =
+        |count: usize| (0..count).for_each(|_| drop(turn(&site, session, "/say one more\n/write a.txt x")));
+    turns(10);
+    let before = holds(serve.pid());
+    turns(40);
+    let after = holds(serve.pid());
+    // Threads of the pool for blocking calls come and go.
+    assert!(after[0] <= before[0] + 4 && after[1] <= before[1] + 8, "{before:?} {after:?}");
+    assert!(after[2] <= before[2] + 8 * 1024, "{before:?} {after:?}");
+    let _ = serve.stop().expect(0);
+    site.machine.wait_for_no_process(Duration::from_secs(5)).unwrap();
+}
