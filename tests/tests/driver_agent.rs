@@ -167,7 +167,12 @@ async fn a_flood_is_stopped_at_the_output_limit() {
 fn question(id: &str) -> AgentUpdate {
     let option = |id: &str, kind| PermissionOption { id: id.into(), name: id.into(), kind };
     let options = vec![option("yes", OptionKind::AllowOnce), option("no", OptionKind::RejectOnce)];
-    AgentUpdate::Permission(PermissionRequest { id: id.into(), tool_call: ToolCall::default(), options, paths: vec![] })
+    AgentUpdate::Permission(PermissionRequest {
+        id: id.into(),
+        tool_call: ToolCall::default(),
+        options,
+        paths: vec![],
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,8 @@ use dispatch_core::{
 };
 
 use crate::{
-    Base, ChangeKind, ChangeSet, Checkpoint, CheckpointKind, Error, FileChange, OwnerId, TreeId, Worktree, Worktrees,
+    Base, ChangeKind, ChangeSet, Checkpoint, CheckpointKind, Error, FileChange, OwnerId, TreeId, Worktree,
+    Worktrees,
 };
 
 /// A state directory as the dispatcher's workspace.

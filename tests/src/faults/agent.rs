@@ -13,7 +13,8 @@ use dispatch_core::{
     agent::{AgentUpdate, Answer, End, EndedHow, Failure},
     ids::ChatId,
     ports::{
-        AgentControl, AgentSession, Agents, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec, WarmAgent,
+        AgentControl, AgentSession, Agents, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec,
+        WarmAgent,
     },
     profile::{BackendProfile, Conversation, Life, Stop},
     routing::{AgentFacts, Route, Routes},

@@ -85,7 +85,7 @@ impl Pool {
                 Found::Changing => changed.await,
                 Found::Nothing(number) => return self.start(key, number, start).await,
                 Found::Kept(number, warm) => {
-                    let lease: Lease<W> = self.lease(key, number, warm, false);
+                    let lease: Lease<W> = self.lease(key, number, warm);
                     let is_well = timeout(LOOK, lease.warm().is_well()).await.unwrap_or(false);
                     if is_well && fits(lease.warm()) {
                         return Ok(lease.told(key));
@@ -141,19 +141,13 @@ impl Pool {
         drop(table);
         std::mem::forget(unfilled);
         self.changed.notify_waiters();
-        Ok(self.lease(key, number, warm, true).told(key))
+        Ok(self.lease(key, number, warm).told(key))
     }
 
-    fn lease<W: Warm>(
-        self: &Arc<Self>,
-        key: &Key,
-        number: u64,
-        warm: Arc<dyn Warm>,
-        is_new: bool,
-    ) -> Lease<W> {
+    fn lease<W: Warm>(self: &Arc<Self>, key: &Key, number: u64, warm: Arc<dyn Warm>) -> Lease<W> {
         let warm: Arc<dyn Any + Send + Sync> = warm;
         let warm = warm.downcast().expect("because all that are kept for one route are of one type");
-        Lease::new(Arc::clone(self), key.clone(), number, warm, is_new)
+        Lease::new(Arc::clone(self), key.clone(), number, warm)
     }
 
     /// No turn uses it any more, or one less does.

@@ -13,14 +13,13 @@ pub(crate) struct Lease<W: Warm> {
     number: u64,
     warm: Arc<W>,
     lost: Option<String>,
-    is_new: bool,
     has_begun: bool,
     is_over: bool,
 }
 
 impl<W: Warm> Lease<W> {
-    pub(super) fn new(pool: Arc<Pool>, key: Key, number: u64, warm: Arc<W>, is_new: bool) -> Self {
-        Self { pool, key, number, warm, lost: None, is_new, has_begun: false, is_over: false }
+    pub(super) fn new(pool: Arc<Pool>, key: Key, number: u64, warm: Arc<W>) -> Self {
+        Self { pool, key, number, warm, lost: None, has_begun: false, is_over: false }
     }
 
     /// With what its turn is to be told.
@@ -32,11 +31,6 @@ impl<W: Warm> Lease<W> {
     /// What is used.
     pub(crate) fn warm(&self) -> &Arc<W> {
         &self.warm
-    }
-
-    /// Whether it was started for this turn.
-    pub(crate) fn is_new(&self) -> bool {
-        self.is_new
     }
 
     /// Why the one before it is gone, in words that follow the agent's name, where it was lost and nobody was told:
