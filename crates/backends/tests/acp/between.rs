@@ -128,7 +128,7 @@ async fn one_that_does_not_obey_is_replaced_without_a_word_of_a_crash() {
     let mut turn = fixture.start().await;
     let conversation = turn.conversation();
     turn.prompt("/ignore-cancel\n/ignore-signals\n/ignore-eof\n/fork 3 session daemon cleared\n/stall").await;
-    let pids = turn.until(|update| pids(update)).await;
+    let pids = turn.until(pids).await;
     for rung in [Stop::Ask, Stop::Terminate, Stop::Kill] {
         turn.control.stop(rung).await;
     }

@@ -151,11 +151,20 @@ mod tests {
     #[test]
     fn text_and_reasoning_in_every_dialect() {
         let (text, reasoning) = (Piece::Text("x".into()), Piece::Reasoning("r".into()));
-        assert_eq!(delta(&json!({ "role": "assistant", "content": "x" })), [text.clone()]);
-        assert_eq!(delta(&json!({ "content": [{ "type": "text", "text": "x" }] })), [text.clone()]);
-        assert_eq!(delta(&json!({ "content": null, "reasoning_content": "r" })), [reasoning.clone()]);
-        assert_eq!(delta(&json!({ "content": "", "reasoning": "r" })), [reasoning.clone()]);
-        assert_eq!(delta(&json!({ "reasoning": "r", "reasoning_content": "r" })), [reasoning.clone()]);
+        assert_eq!(delta(&json!({ "role": "assistant", "content": "x" })), std::slice::from_ref(&text));
+        assert_eq!(
+            delta(&json!({ "content": [{ "type": "text", "text": "x" }] })),
+            std::slice::from_ref(&text)
+        );
+        assert_eq!(
+            delta(&json!({ "content": null, "reasoning_content": "r" })),
+            std::slice::from_ref(&reasoning)
+        );
+        assert_eq!(delta(&json!({ "content": "", "reasoning": "r" })), std::slice::from_ref(&reasoning));
+        assert_eq!(
+            delta(&json!({ "reasoning": "r", "reasoning_content": "r" })),
+            std::slice::from_ref(&reasoning)
+        );
         let whole = json!({ "choices": [{ "message": { "content": "x", "reasoning_content": "r" }, "finish_reason": "stop" }] });
         assert_eq!(heard(whole), [reasoning, text, Piece::Finish("stop".into())]);
     }
