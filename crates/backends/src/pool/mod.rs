@@ -1,7 +1,7 @@
 //! Agents that are kept between turns (SPEC 7).
 //!
 //! One [`Pool`] serves all routes that keep something. A backend says how its kind is looked after between turns
-//! ([`Warm`]) and asks for it by a [`Key`]; what it gets is a [`Lease`], which it gives back when its turn has ended in
+//! (`Warm`) and asks for it by a `Key`; what it gets is a `Lease`, which it gives back when its turn has ended in
 //! good order, and ends otherwise. Everything else is the pool's: that no key is started twice, that what is idle too
 //! long or too many is let go, that what dies between turns is noticed at once and the next turn is told of it, and
 //! that nothing is left when it shuts down.
