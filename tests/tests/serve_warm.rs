@@ -109,6 +109,25 @@ fn a_chat_goes_on_with_one_process_one_worktree_and_one_change() {
 }
 
 #[test]
+fn a_closed_session_comes_back_with_its_worktree() {
+    on_both(|kind| {
+        let site = site(kind, "");
+        let serve = serve(&site);
+        let session = begin(&site);
+        turn(&site, session, "/write a.txt one");
+        for command in ["close", "reopen", "reopen"] {
+            let _ = site.machine.run(["session", command, &session.to_string()]).expect(0);
+        }
+        let task = turn(&site, session, "/write b.txt two");
+        let change = changes(&site, task.id).remove(0);
+        let files: Vec<_> = change.draft.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(files, ["a.txt", "b.txt"], "what was there before it was closed is there again");
+        let _ = serve.stop().expect(0);
+        assert_eq!(site.machine.processes(), Vec::<u32>::new());
+    });
+}
+
+#[test]
 fn a_restart_loads_the_conversation() {
     on_both(|kind| {
         let site = site(kind, "");

@@ -86,7 +86,7 @@ pub enum Command {
     /// Queue tasks, look at them, stop and resume them
     #[command(subcommand)]
     Task(TaskCommand),
-    /// Look at lines of work, close one
+    /// Look at lines of work, close and reopen them
     #[command(subcommand)]
     Session(SessionCommand),
     /// The repositories that tasks are for

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-/// Look at lines of work, close one
+/// Look at lines of work, close and reopen them
 #[derive(Debug, Subcommand)]
 pub enum SessionCommand {
     /// Sessions, newest first
@@ -10,6 +10,11 @@ pub enum SessionCommand {
     /// Take no more tasks, cancel those that wait, stop the one that runs, and remove the worktrees
     #[command(after_help = CLOSE_HELP)]
     Close {
+        /// The session's id, or at least four of its first digits
+        session: String,
+    },
+    /// Let a closed session take tasks again; its worktree comes back with what its last checkpoint holds
+    Reopen {
         /// The session's id, or at least four of its first digits
         session: String,
     },

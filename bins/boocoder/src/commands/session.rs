@@ -21,12 +21,17 @@ use crate::{
 /// How long the dispatcher of a turn that has just ended may take to remove its worktree.
 const RELEASE: Duration = Duration::from_secs(10);
 
-/// Looks at sessions and closes them.
+/// Looks at sessions, closes and reopens them.
 pub async fn run(globals: &Globals, command: SessionCommand) -> Result<Code, Error> {
     let app = App::open(globals).await?;
     match command {
         SessionCommand::List(args) => list(&app, &args).await?,
         SessionCommand::Close { session } => close(&app, &session).await?,
+        SessionCommand::Reopen { session } => {
+            let session = app.records.find_session(&session).await?;
+            app.records.reopen_session(session.id).await?;
+            say!("{} open", short(session.id));
+        }
     }
     Ok(Code::Completed)
 }
@@ -78,6 +83,12 @@ async fn close(app: &App, prefix: &str) -> Result<(), Error> {
         wait_for_release(app, &closed, WorkspaceOwner::Task(task)).await?;
     }
     wait_for_agents(app, &closed).await?;
+    if app.records.session(session.id).await?.open {
+        return Err(Error::failed(format!(
+            "{} was opened again meanwhile: its worktree stays",
+            short(session.id)
+        )));
+    }
     tidy::remove_session_worktree(&app.worktrees, &*app.records, &closed).await?;
     let failed = app.tidy(tidy::data_tag(&app.data_dir)?).end().await;
     say!("{} closed", short(session.id));

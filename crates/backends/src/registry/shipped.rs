@@ -209,7 +209,7 @@ fn claude_acp() -> AgentEntry {
             "Claude Code (ACP)",
             "claude-agent-acp",
             acp(&[]),
-            "npm install -g @zed-industries/claude-agent-acp",
+            "npm install -g @agentclientprotocol/claude-agent-acp",
         )
     }
 }
