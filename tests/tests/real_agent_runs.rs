@@ -15,7 +15,8 @@ use serde_json::Value;
 const INTERRUPT: i32 = 2;
 
 fn desk(agent: &RealAgent) -> Desk {
-    Desk::new(agent, agent.acp_program, "")
+    // A process for each turn; opencode's server has tests of its own.
+    Desk::new(agent, agent.acp_program, "[routes]\nopencode_server = false\n")
 }
 
 fn has_type(frame: &Value, kind: &str) -> bool {

@@ -125,6 +125,7 @@ fn frames_come_in_the_order_of_a_turn() {
         "agent_status",
         "notice",
         "agent_commands",
+        "agent_settings",
         "reasoning_delta",
         "delta",
         "plan",

@@ -51,13 +51,6 @@ pub static DIFFERENCES: [Difference; 10] = [
         why: "it ends the turn as cancelled, though nobody has cancelled it",
     },
     Difference {
-        routes: &["one-shot ACP"],
-        agents: &["codex"],
-        scenario: "model's host fails (500)",
-        observed: "failed: agent_failed",
-        why: "its word for it, `internal_server_error`, is not among those that are known",
-    },
-    Difference {
         routes: &[],
         agents: &["goose"],
         scenario: "connection cut once",
