@@ -21,7 +21,7 @@ pub struct Difference {
 }
 
 /// All of them.
-pub static DIFFERENCES: [Difference; 10] = [
+pub static DIFFERENCES: [Difference; 9] = [
     Difference {
         routes: &[],
         agents: &["opencode", "qwen"],
