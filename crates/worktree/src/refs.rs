@@ -94,16 +94,24 @@ pub(crate) fn read(project: &Project, repo: &gix::Repository, name: &str) -> Res
     Ok(found.and_then(|r| r.try_id().map(gix::Id::detach)))
 }
 
-/// Deletes refs in one go; those that are not there are fine.
+/// Deletes a worktree's refs in one go, whose lock the caller holds; those that are not there are fine, and a lock that
+/// a killed process left on one goes with it.
 pub(crate) fn delete(project: &Project, repo: &gix::Repository, names: &[String]) -> Result<()> {
-    let edits = names.iter().map(|name| RefEdit {
-        change: Change::Delete {
-            expected: PreviousValue::Any,
-            log: gix::refs::transaction::RefLog::AndReference,
-        },
-        name: full_name(name),
-        deref: false,
-    });
+    let mut edits = Vec::new();
+    for name in names {
+        if read(project, repo, name)?.is_none() {
+            remove_stale_lock(project, name)?;
+            continue;
+        }
+        edits.push(RefEdit {
+            change: Change::Delete {
+                expected: PreviousValue::Any,
+                log: gix::refs::transaction::RefLog::AndReference,
+            },
+            name: full_name(name),
+            deref: false,
+        });
+    }
     repo.edit_references_as(edits, None).map(drop).map_err(|e| project.git_error("delete refs", e))
 }
 

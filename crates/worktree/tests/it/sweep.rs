@@ -88,3 +88,24 @@ fn a_lock_that_a_killed_process_left_on_a_ref_blocks_nothing() {
     assert_eq!(snap(&worktree).sequence, 1);
     assert!(!refs.join("cp/00000001.lock").exists());
 }
+
+/// Killed while it made the ref of a worktree's base.
+#[test]
+fn a_lock_on_the_ref_of_a_worktree_that_was_never_made_goes_with_it() {
+    let ground = Ground::new();
+    let worktree = ground.task("t");
+    let name = format!("refs/boocoder/{}/base", worktree.id());
+    ground.git(&["update-ref", "-d", &name]);
+    let lock = ground.repo.join(".git").join(&name).with_extension("lock");
+    std::fs::create_dir_all(lock.parent().unwrap()).unwrap();
+    std::fs::write(&lock, "").unwrap();
+    let project = worktree.path().parent().unwrap().file_name().unwrap();
+    let record = ground.state().join("m").join(project).join(worktree.id().as_str()).join("record.json");
+    let ready = std::fs::read_to_string(&record).unwrap();
+    assert!(ready.contains("\"ready\""), "{ready}");
+    std::fs::write(&record, ready.replace("\"ready\"", "\"creating\"")).unwrap();
+
+    let report = ground.worktrees.sweep(&|_| false, &GO).unwrap();
+    assert!(matches!(report.worktrees[..], [Swept { what: SweptHow::Discarded, .. }]), "{report:?}");
+    assert!(!lock.exists());
+}
