@@ -178,7 +178,8 @@ static VIBE: Options = Options {
     allow: args(&["--auto-approve"]),
     // What it reads from standard input it takes for the prompt only where it finds a terminal besides.
     prompt: Some("--prompt="),
-    unknown_conversation: &["not found in"],
+    // Its words for a conversation that is not there, "not found in", it has for other failures, too: beginning anew
+    // after one of those could send the prompt twice.
     ..PLAIN
 };
 
