@@ -1,29 +1,20 @@
-//! The only file that names concrete adapters: opens what a command needs and wires it together.
+//! The only place that names concrete adapters: opens what a command needs and wires it together.
+
+mod agents;
+mod wanted;
 
 use std::{
-    ffi::OsString,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use backends::{
-    RegisteredAgents,
-    acp::{AcpOnce, AcpSettings, AcpWarm},
-    claude_sdk::{ClaudeSdk, ClaudeSettings},
-    cli::{CliOnce, CliSettings},
-    launch::Launcher,
-    native::{ApiKey, Endpoint, NativeInference, NativeSettings},
-    opencode_server::{OpencodeServer, OpencodeSettings},
-    pool::{Keeper, Pool},
-    process::Supervisor,
-    registry::Registry,
-};
+use backends::{launch::Launcher, process::Supervisor, registry::Registry};
 use dispatch_core::{
     ids::{NodeId, ProjectId},
-    ports::{Agents, Backend, Class, NewProject, Publisher, Records, Store},
-    task::{self, Name},
+    ports::{Agents, Class, NewProject, Publisher, Records, Store},
+    task,
 };
 use dispatch_driver::{Node, NodeConfig, Ports, TurnConfig, random_bytes};
 use serde::Serialize;
@@ -33,9 +24,11 @@ use worktree::{
     dispatch::{DispatchWorkspace, with_advice},
 };
 
+pub use wanted::Wanted;
+
 use crate::{
     cli::Globals,
-    config::{self, Config, Loaded, Native},
+    config::{self, Config, Loaded},
     exit::Error,
     tidy::{self, Tidying},
 };
@@ -65,27 +58,6 @@ pub struct App {
 /// How long agents outlive a dispatcher that stands still, where another machine may take its tasks over: less than
 /// the lease of 10 s, so that they are gone before that happens. A lock file goes with its process alone.
 const FENCE: Duration = Duration::from_secs(7);
-
-/// What names native inference where an agent may be named.
-const NATIVE: &str = "native";
-
-/// Who is to do a task.
-pub enum Wanted {
-    /// This agent.
-    Agent(Name),
-    /// Native inference.
-    Native,
-}
-
-impl Wanted {
-    /// The agent's name.
-    pub const fn name(&self) -> Option<&Name> {
-        match self {
-            Self::Agent(name) => Some(name),
-            Self::Native => None,
-        }
-    }
-}
 
 /// What a node is for that takes tasks of the queue; its label begins with it.
 pub const SERVES: &str = "serve";
@@ -176,7 +148,7 @@ impl App {
             Whose::Repository => config::load(globals, repository.as_ref().ok().and_then(Project::root))?,
             Whose::User => users,
         };
-        let registry = Arc::new(registry(&config, &files)?);
+        let registry = Arc::new(agents::registry(&config, &files)?);
         let mut launcher = Launcher::new(Supervisor::SelfExe);
         launcher.fence = fence;
         Ok(Self {
@@ -230,133 +202,6 @@ impl App {
         let path =
             project.path.ok_or_else(|| Error::usage(format!("project {} has no path", project.name)))?;
         self.worktrees.project(&path).map_err(|error| Error::usage(with_advice(&error)))
-    }
-
-    /// The agent that was asked for, on the command line or in the configuration.
-    pub fn wanted_agent(&self, named: Option<&str>) -> Result<Option<Wanted>, Error> {
-        let Some(wanted) = named.or(self.config.agent.as_deref()) else { return Ok(None) };
-        let name = Name::new(wanted).ok_or_else(|| Error::usage("the agent's name is empty"))?;
-        if name.as_str() != NATIVE {
-            return Ok(Some(Wanted::Agent(name)));
-        }
-        match self.config.native.endpoint {
-            Some(_) => Ok(Some(Wanted::Native)),
-            None => Err(Error::usage(
-                "native inference needs an endpoint: set `endpoint` below [native] in boocoder.toml, or \
-                 BOOCODER_NATIVE__ENDPOINT, as http://127.0.0.1:8080/v1",
-            )),
-        }
-    }
-
-    /// How to install an agent that is not on this machine.
-    pub fn missing(&self, agent: &Name) -> Option<String> {
-        let Some(entry) = self.registry.get(agent.as_str()) else {
-            return Some(self.registry.unknown_hint());
-        };
-        let path = self.launcher.variable("PATH").map(AsRef::as_ref);
-        Registry::installed(entry, path).is_none().then(|| entry.install.clone())
-    }
-
-    /// The first agent that is installed, else the demo agent; says which.
-    pub fn default_agent(&self) -> Result<Wanted, Error> {
-        let path = self.launcher.variable("PATH").cloned();
-        let entry = self.registry.first_installed(path.as_deref()).ok_or_else(|| {
-            Error::start("no agent is installed; `boocoder doctor` says how to install one")
-        })?;
-        complain!("boocoder: no agent named; using {} ({})", entry.name, entry.title);
-        Ok(Wanted::Agent(entry.name.clone()))
-    }
-
-    /// The agent to run here and now.
-    pub fn choose_agent(&self, named: Option<&str>) -> Result<Wanted, Error> {
-        let Some(wanted) = self.wanted_agent(named)? else { return self.default_agent() };
-        let missing = wanted.name().and_then(|name| Some((name, self.missing(name)?)));
-        match missing {
-            None => Ok(wanted),
-            Some((name, hint)) => Err(Error::usage(format!("agent {name} is not installed: {hint}"))),
-        }
-    }
-
-    /// The agents, as dispatch reaches them.
-    pub fn agents(&self) -> Result<RegisteredAgents, Error> {
-        let pool = Pool::new(self.config.pool.settings());
-        let agents = RegisteredAgents::new(Arc::clone(&self.registry), &self.launcher)
-            .keeping(Arc::clone(&pool) as Arc<dyn Keeper>);
-        let agents = self.backends(&pool)?.into_iter().fold(agents, RegisteredAgents::with);
-        Ok(match self.native()? {
-            Some(native) => agents.with(native),
-            None => agents,
-        })
-    }
-
-    /// The routes that are switched on, but for native inference.
-    fn backends(&self, pool: &Arc<Pool>) -> Result<Vec<Arc<dyn Backend>>, Error> {
-        let (registry, pool) = (|| Arc::clone(&self.registry), || Arc::clone(pool));
-        let on = &self.config.routes;
-        let mut backends: Vec<Arc<dyn Backend>> = Vec::new();
-        if on.opencode_server {
-            backends.push(Arc::new(OpencodeServer::new(registry(), self.opencode(), pool())));
-        }
-        if on.claude_sdk {
-            let mut settings = ClaudeSettings::new(self.launcher.clone());
-            settings.grace = self.grace().unwrap_or(settings.grace);
-            backends.push(Arc::new(ClaudeSdk::new(registry(), settings, pool())));
-        }
-        if on.warm_acp {
-            backends.push(Arc::new(AcpWarm::new(registry(), self.acp(), pool())));
-        }
-        if on.one_shot_acp {
-            backends.push(Arc::new(AcpOnce::new(registry(), self.acp())));
-        }
-        if on.one_shot_pty {
-            let mut settings = CliSettings::new(self.launcher.clone());
-            settings.grace = self.grace().unwrap_or(settings.grace);
-            backends.push(Arc::new(CliOnce::new(registry(), settings)));
-        }
-        Ok(backends)
-    }
-
-    fn grace(&self) -> Option<Duration> {
-        self.config.limits.stop_grace_s.map(Duration::from_secs)
-    }
-
-    fn acp(&self) -> AcpSettings {
-        let mut settings = AcpSettings::new(self.launcher.clone());
-        settings.grace = self.grace().unwrap_or(settings.grace);
-        if let Some(seconds) = self.config.limits.start_s {
-            // Each call has the whole time; the turn's own limit, a little longer, holds for all of them.
-            let limits = &mut settings.connection.time_limits;
-            (limits.initialize, limits.new_session) =
-                (Duration::from_secs(seconds), Duration::from_secs(seconds));
-        }
-        settings
-    }
-
-    fn opencode(&self) -> OpencodeSettings {
-        let mut settings = OpencodeSettings::new(self.launcher.clone());
-        settings.grace = self.grace().unwrap_or(settings.grace);
-        settings.start = self.config.limits.start_s.map_or(settings.start, Duration::from_secs);
-        settings.ceiling = Some(self.data_dir.join("worktrees"));
-        settings
-    }
-
-    /// Native inference, where it has an endpoint.
-    fn native(&self) -> Result<Option<Arc<dyn Backend>>, Error> {
-        let Native { endpoint, api_key, model, context_size, proxy } = &self.config.native;
-        let Some(endpoint) = endpoint else { return Ok(None) };
-        let wrong =
-            |key: &str, why: &dyn std::fmt::Display| Error::usage(format!("{key} in [native]: {why}"));
-        let endpoint = Endpoint::new(endpoint).map_err(|error| wrong("endpoint", &error))?;
-        let mut settings = NativeSettings::new(self.launcher.clone(), endpoint);
-        settings.api_key = match api_key {
-            Some(key) => Some(ApiKey::new(key.reveal()).map_err(|error| wrong("api_key", &error))?),
-            None => None,
-        };
-        settings.default_model = model.as_deref().and_then(Name::new);
-        settings.context_size = *context_size;
-        settings.proxy.clone_from(proxy);
-        settings.grace = self.grace().unwrap_or(settings.grace);
-        Ok(Some(Arc::new(NativeInference::new(settings))))
     }
 
     /// Joins the record as a node, settles what dead ones left, and begins to tidy up after them.
@@ -426,19 +271,4 @@ fn find_repository(worktrees: &Worktrees, globals: &Globals) -> Result<Project, 
     };
     let path = std::path::absolute(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     worktrees.project(&path).map_err(|error| with_advice(&error))
-}
-
-/// The shipped agents, the user's, and the demo agent, which is this very program.
-fn registry(config: &Config, files: &[PathBuf]) -> Result<Registry, Error> {
-    let user = config.agents.iter().map(|(name, agent)| match Name::new(name) {
-        Some(name) => Ok((name, agent.clone())),
-        None => Err(Error::usage("[agents.\"\"]: an agent needs a name")),
-    });
-    let user = user.collect::<Result<Vec<_>, _>>()?;
-    let files = files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ");
-    let registry = Registry::new(user)
-        .map_err(|error| Error::usage(format!("the configuration is wrong ({files}): {error}")))?;
-    let program = std::env::current_exe()
-        .map_err(|error| Error::start(format!("this program's own file cannot be found: {error}")))?;
-    Ok(registry.with_demo(vec![program.into(), OsString::from("demo-agent")]))
 }
