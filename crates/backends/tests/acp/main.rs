@@ -9,6 +9,8 @@ mod hostile;
 mod keeping;
 mod permissions;
 mod resuming;
+#[path = "../support/shown.rs"]
+mod shown;
 mod starting;
 mod stopping;
 mod transcripts;

@@ -2,19 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::io::Read;
-use std::path::Path;
 
 use acp_proto::types::{PermissionRequest, SessionOpened, SessionUpdate, TurnEnd};
 use acp_proto::{Decoder, Message, RawJson, method};
 use backends::acp::Translator;
 use backends::registry::{Quirks, Registry};
-use dispatch_core::agent::{AgentSettings, AgentUpdate, Setting};
-use flate2::read::GzDecoder;
+use dispatch_core::agent::{AgentSettings, Setting};
 use serde_json::Value;
 
-/// Characters of a text or a JSON value that a line shows.
-const SHOWN: usize = 160;
+use crate::shown::{cut, json, recorded, show};
 
 #[test]
 fn recorded_turns_mean_what_their_agents_meant() {
@@ -88,13 +84,8 @@ fn describe(setting: &Setting) -> String {
 
 /// A recording's rows: who spoke, and the line.
 fn all_rows(file: &str) -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../acp-proto/tests/transcripts");
-    let file = std::fs::File::open(folder.join(format!("{file}.ndjson.gz"))).unwrap();
-    let mut text = String::new();
-    GzDecoder::new(file).read_to_string(&mut text).unwrap();
     let (mut tails, mut found) = (Vec::<String>::new(), Vec::new());
-    for row in text.split_terminator('\n') {
-        let row: Value = serde_json::from_str(row).unwrap();
+    for row in recorded(&format!("../acp-proto/tests/transcripts/{file}.ndjson.gz")) {
         let mut line = row["line"].as_str().unwrap().to_owned();
         if let Some(tail) = row["tail"].as_u64() {
             line += &tails[usize::try_from(tail).unwrap()];
@@ -212,44 +203,4 @@ fn settings(opened: &SessionOpened, quirks: &Quirks) -> AgentSettings {
     let mut translator = Translator::new("", quirks);
     translator.opened(opened.clone());
     translator.settings()
-}
-
-fn show(updates: &[AgentUpdate], trace: &mut String) {
-    for update in updates {
-        match update {
-            AgentUpdate::Text(text) => writeln!(trace, "  text {:?}", cut(text)),
-            AgentUpdate::Reasoning(text) => writeln!(trace, "  reasoning {:?}", cut(text)),
-            AgentUpdate::ToolCall(patch) => writeln!(
-                trace,
-                "  tool {} {:?} {:?} {:?} content {} at {:?} in {} out {}",
-                patch.id,
-                patch.title,
-                patch.kind,
-                patch.status,
-                patch.content.as_ref().map_or("-".to_owned(), json),
-                patch.locations,
-                patch.input.is_some(),
-                patch.output.is_some(),
-            ),
-            AgentUpdate::Plan(entries) => writeln!(trace, "  plan {}", json(entries)),
-            AgentUpdate::Usage(usage) => writeln!(trace, "  usage {}", json(usage)),
-            AgentUpdate::Commands(commands) => writeln!(trace, "  commands {}", commands.len()),
-            AgentUpdate::Conversation(id) => writeln!(trace, "  conversation {id}"),
-            AgentUpdate::Settings(settings) => writeln!(trace, "  settings {}", json(settings)),
-            AgentUpdate::Permission(request) => writeln!(trace, "  permission {}", json(&request.options)),
-            AgentUpdate::Notice(notice) => writeln!(trace, "  notice {notice:?}"),
-        }
-        .unwrap();
-    }
-}
-
-fn json<T: serde::Serialize>(value: &T) -> String {
-    cut(&serde_json::to_string(value).unwrap())
-}
-
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
 }

@@ -9,4 +9,6 @@ mod agent_process;
 mod common;
 mod control_protocol;
 mod once;
+#[path = "../support/shown.rs"]
+mod shown;
 mod transcripts;

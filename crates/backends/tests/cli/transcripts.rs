@@ -1,17 +1,13 @@
 //! Recorded output of real agents, translated: what a person would see, one snapshot for each agent.
 
 use std::fmt::Write;
-use std::io::Read;
-use std::path::Path;
 
 use backends::cli::Translator;
 use backends::registry::{Output, Registry};
 use dispatch_core::agent::AgentUpdate;
-use flate2::read::GzDecoder;
 use serde_json::Value;
 
-/// Characters of a text or a JSON value that a line shows.
-const SHOWN: usize = 200;
+use crate::shown::{json, recorded, show};
 
 #[test]
 fn recorded_turns_mean_what_their_agents_meant() {
@@ -33,15 +29,9 @@ fn recorded_turns_mean_what_their_agents_meant() {
 
 /// Who spoke, and the line.
 fn rows(file: &str) -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
-    let file = std::fs::File::open(folder.join(format!("{file}.ndjson.gz"))).unwrap();
-    let mut text = String::new();
-    GzDecoder::new(file).read_to_string(&mut text).unwrap();
-    let row = |row: &str| {
-        let row: Value = serde_json::from_str(row).unwrap();
-        (row["dir"].as_str().unwrap().to_owned(), row["line"].as_str().unwrap().to_owned())
-    };
-    text.split_terminator('\n').map(row).collect()
+    let row =
+        |row: &Value| (row["dir"].as_str().unwrap().to_owned(), row["line"].as_str().unwrap().to_owned());
+    recorded(&format!("tests/transcripts/{file}.ndjson.gz")).iter().map(row).collect()
 }
 
 /// What each prompt led to. A process begins a turn, and so does each prompt that one is given after its first.
@@ -108,44 +98,4 @@ fn end(turn: Option<Turn>, trace: &mut String) {
 /// A remark without the time that something took.
 fn untimed(note: &str) -> &str {
     note.split(" after ").next().unwrap()
-}
-
-fn show(updates: &[AgentUpdate], trace: &mut String) {
-    for update in updates {
-        match update {
-            AgentUpdate::Text(text) => writeln!(trace, "  text {:?}", cut(text)),
-            AgentUpdate::Reasoning(text) => writeln!(trace, "  reasoning {:?}", cut(text)),
-            AgentUpdate::ToolCall(patch) => writeln!(
-                trace,
-                "  tool {} {:?} {:?} {:?} content {} at {:?} in {} out {}",
-                patch.id,
-                patch.title,
-                patch.kind,
-                patch.status,
-                patch.content.as_ref().map_or("-".to_owned(), json),
-                patch.locations,
-                patch.input.is_some(),
-                patch.output.is_some(),
-            ),
-            AgentUpdate::Plan(entries) => writeln!(trace, "  plan {}", json(entries)),
-            AgentUpdate::Usage(usage) => writeln!(trace, "  usage {}", json(usage)),
-            AgentUpdate::Commands(commands) => writeln!(trace, "  commands {}", commands.len()),
-            AgentUpdate::Settings(settings) => writeln!(trace, "  settings {}", json(settings)),
-            AgentUpdate::Permission(request) => writeln!(trace, "  permission {}", json(&request.options)),
-            AgentUpdate::Notice(notice) => writeln!(trace, "  notice {notice:?}"),
-            AgentUpdate::Conversation(id) => writeln!(trace, "  conversation {id}"),
-        }
-        .unwrap();
-    }
-}
-
-fn json<T: serde::Serialize>(value: &T) -> String {
-    cut(&serde_json::to_string(value).unwrap())
-}
-
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
 }

@@ -13,6 +13,8 @@ mod desk;
 mod fake;
 mod hostile;
 mod lost;
+#[path = "../support/shown.rs"]
+mod shown;
 mod starting;
 mod stopping;
 mod transcripts;

@@ -2,16 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::io::Read;
-use std::path::Path;
 
 use backends::opencode_server::{Kind, Standing, Translator};
-use dispatch_core::agent::AgentUpdate;
-use flate2::read::GzDecoder;
 use serde_json::Value;
 
-/// Characters of a text or a JSON value that a line shows.
-const SHOWN: usize = 160;
+use crate::shown::{json, recorded, show};
 
 #[test]
 fn recorded_turns_mean_what_they_meant() {
@@ -27,13 +22,9 @@ fn recorded_turns_mean_what_they_meant() {
 
 /// The rows of each scenario.
 fn scenarios() -> BTreeMap<String, Vec<Value>> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opencode_server/transcripts.ndjson.gz");
-    let mut text = String::new();
-    GzDecoder::new(std::fs::File::open(file).unwrap()).read_to_string(&mut text).unwrap();
     let mut scenarios = BTreeMap::new();
     let mut name = String::new();
-    for row in text.split_terminator('\n') {
-        let row: Value = serde_json::from_str(row).unwrap();
+    for row in recorded("tests/opencode_server/transcripts.ndjson.gz") {
         if row["dir"] == "scenario" {
             name = row["line"].as_str().unwrap().to_owned();
             scenarios.insert(name.clone(), Vec::new());
@@ -101,49 +92,4 @@ fn prompt_of(row: &Value, session: &str) -> Option<String> {
     let is_it = kind == Kind::Message && properties["sessionID"] == *session && info["role"] == "user";
     // One that is known already is an earlier prompt, of which something is told late.
     (is_it && info.get("summary").is_none()).then(|| info["id"].as_str().unwrap().to_owned())
-}
-
-fn show(updates: &[AgentUpdate], trace: &mut String) {
-    for update in updates {
-        match update {
-            AgentUpdate::Text(text) => writeln!(trace, "  text {:?}", cut(text)),
-            AgentUpdate::Reasoning(text) => writeln!(trace, "  reasoning {:?}", cut(text)),
-            AgentUpdate::ToolCall(patch) => writeln!(
-                trace,
-                "  tool {:?} {:?} {:?} content {} at {:?} in {}",
-                patch.title,
-                patch.kind,
-                patch.status,
-                patch.content.as_ref().map_or("-".to_owned(), json),
-                patch.locations,
-                patch.input.is_some(),
-            ),
-            AgentUpdate::Plan(entries) => writeln!(trace, "  plan {}", json(entries)),
-            AgentUpdate::Usage(usage) => writeln!(trace, "  usage {}", json(usage)),
-            AgentUpdate::Permission(request) => writeln!(
-                trace,
-                "  permission {:?} {} {:?} {}",
-                request.tool_call.title,
-                request.tool_call.kind,
-                request.tool_call.locations,
-                json(&request.options)
-            ),
-            AgentUpdate::Notice(notice) => writeln!(trace, "  notice {notice:?}"),
-            AgentUpdate::Commands(_) | AgentUpdate::Settings(_) | AgentUpdate::Conversation(_) => {
-                panic!("asked for, not heard")
-            }
-        }
-        .unwrap();
-    }
-}
-
-fn json<T: serde::Serialize>(value: &T) -> String {
-    cut(&serde_json::to_string(value).unwrap())
-}
-
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
 }
