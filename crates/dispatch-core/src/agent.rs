@@ -24,6 +24,8 @@ pub enum AgentUpdate {
     Settings(AgentSettings),
     /// The agent asks for leave to do something.
     Permission(PermissionRequest),
+    /// The agent takes the request for leave of this id back: it wants no answer any more.
+    PermissionWithdrawn(String),
     /// Something that the user should know about this turn.
     Notice(Notice),
     /// The agent's own id of the conversation, where it tells it only now, or another than it told before.
@@ -366,7 +368,7 @@ pub enum Answer {
     Deny,
     /// No, as nobody answered in time.
     Lapsed,
-    /// The turn is being stopped; nobody decided.
+    /// Nobody decided: the turn is being stopped, or the agent has taken the request back.
     Cancelled,
 }
 

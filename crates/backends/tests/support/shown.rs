@@ -49,6 +49,7 @@ pub fn show(updates: &[AgentUpdate], trace: &mut String) {
                 request.tool_call.locations,
                 json(&request.options)
             ),
+            AgentUpdate::PermissionWithdrawn(id) => writeln!(trace, "  withdrawn {id}"),
             AgentUpdate::Notice(notice) => writeln!(trace, "  notice {notice:?}"),
             AgentUpdate::Conversation(id) => writeln!(trace, "  conversation {id}"),
         }

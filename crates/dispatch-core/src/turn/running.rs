@@ -31,8 +31,6 @@ pub(super) struct Taken {
     pub(super) frames: Vec<FrameBody>,
     /// Requests that are answered by policy.
     pub(super) answers: Vec<(String, Answer)>,
-    /// Whether a user must be asked.
-    pub(super) asks: bool,
 }
 
 /// How a turn's permission requests are answered.
@@ -91,6 +89,10 @@ impl Stream {
             // The driver keeps it; it is no frame.
             AgentUpdate::Conversation(_) => {}
             AgentUpdate::Permission(request) => self.ask(request, leave, taken),
+            AgentUpdate::PermissionWithdrawn(id) if self.resolve(&id) => {
+                frames.push(FrameBody::PermissionResolved { id, answer: Answer::Cancelled });
+            }
+            AgentUpdate::PermissionWithdrawn(_) => {}
         }
     }
 
@@ -122,7 +124,6 @@ impl Stream {
         taken.frames.push(FrameBody::PermissionRequest { request: request.clone(), waits_s });
         let Some(answer) = by_policy else {
             self.asking.push(request);
-            taken.asks = true;
             return;
         };
         // Only an option "always" that allows is on offer: that is not ours to choose (SPEC 8).

@@ -159,6 +159,19 @@ pub fn asks(id: &str) -> Event {
     asks_with(id, &[OptionKind::AllowOnce, OptionKind::RejectOnce])
 }
 
+pub fn takes_back(id: &str) -> Event {
+    Event::Updates(vec![AgentUpdate::PermissionWithdrawn(id.into())])
+}
+
+/// Both in one batch.
+pub fn asks_and_takes_back(id: &str) -> Event {
+    let batch = [asks(id), takes_back(id)].into_iter().flat_map(|event| match event {
+        Event::Updates(batch) => batch,
+        other => panic!("{other:?}"),
+    });
+    Event::Updates(batch.collect())
+}
+
 /// The events that bring a turn of `plan` to where its agent works.
 pub fn to_running(plan: &TurnPlan) -> Vec<Event> {
     let mut events = to_starting(plan);

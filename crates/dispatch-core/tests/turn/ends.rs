@@ -225,6 +225,12 @@ fn permissions_and_silence() {
             ask.clone(),
             vec![asks("ask"), stop(), asks("late"), answered(Answer::Allow)],
         ),
+        (
+            "taken back by the agent",
+            ask.clone(),
+            vec![asks("ask"), asks("second"), takes_back("ask"), takes_back("second"), takes_back("second")],
+        ),
+        ("taken back at once", ask.clone(), vec![asks_and_takes_back("ask"), answered(Answer::Allow)]),
         ("allowed by policy", by_policy(PermissionPolicy::Allow), vec![asks("ask")]),
         ("denied by policy", by_policy(PermissionPolicy::Deny), vec![asks("ask")]),
         (

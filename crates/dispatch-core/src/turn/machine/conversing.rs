@@ -22,18 +22,25 @@ impl Turn {
     pub(super) fn updates(&mut self, batch: Vec<AgentUpdate>) -> Effects {
         let patience = self.patience();
         let was_asking = self.stream.is_asking();
-        let Taken { mut frames, answers, asks } = self.take(batch, self.plan.permissions);
-        if asks && !was_asking {
-            frames.push(self.status(AgentStatus::Waiting, StatusReason::Permission));
-        }
+        let Taken { mut frames, answers } = self.take(batch, self.plan.permissions);
+        let timer = match (was_asking, self.stream.is_asking()) {
+            (false, true) => {
+                frames.push(self.status(AgentStatus::Waiting, StatusReason::Permission));
+                Some(Effect::Arm(Timer::Permission, self.plan.limits.permission))
+            }
+            // It has taken back what it asked.
+            (true, false) => {
+                frames.push(self.status(AgentStatus::Working, StatusReason::TurnStart));
+                Some(Effect::Disarm(Timer::Permission))
+            }
+            _ => None,
+        };
         let mut effects = Vec::with_capacity(2);
         if !frames.is_empty() {
             effects.push(Effect::Append(frames));
         }
         effects.extend(answers.into_iter().map(|(id, answer)| Effect::Answer(id, answer)));
-        if asks && !was_asking {
-            effects.push(Effect::Arm(Timer::Permission, self.plan.limits.permission));
-        }
+        effects.extend(timer);
         if self.stream.stored() > self.plan.limits.output_bytes {
             effects.extend(self.stop(Why::OutputLimit));
             return effects;
