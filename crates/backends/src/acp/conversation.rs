@@ -1,7 +1,6 @@
 //! What is known of a conversation, beyond its turns.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use acp_proto::Notification;
 use acp_proto::types::{SessionOpened, SessionUpdate, Update};
@@ -9,6 +8,7 @@ use dispatch_core::agent::{AgentCommand, Cost, Usage};
 
 use super::offers::Offers;
 use super::{translate, usage};
+use crate::common::id_hash::id_hash;
 
 /// Tool calls that are remembered.
 const REMEMBERED: usize = 4096;
@@ -98,14 +98,14 @@ pub(super) struct Calls(VecDeque<u64>);
 
 impl Calls {
     pub(super) fn add(&mut self, id: &str) {
-        let hash = hash(id);
+        let hash = id_hash(id);
         if !self.0.contains(&hash) {
             self.push(hash);
         }
     }
 
     pub(super) fn contains(&self, id: &str) -> bool {
-        self.0.contains(&hash(id))
+        self.0.contains(&id_hash(id))
     }
 
     pub(super) fn append(&mut self, newer: Self) {
@@ -118,10 +118,4 @@ impl Calls {
         }
         self.0.push_back(hash);
     }
-}
-
-fn hash(id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    hasher.finish()
 }

@@ -5,19 +5,22 @@ use std::collections::HashMap;
 use dispatch_core::agent::PlanEntry;
 use serde_json::Value;
 
+use crate::common::id_hash::id_hash;
 use crate::common::json::text;
 
 /// Tasks that are shown.
 const SHOWN: usize = 200;
 /// Calls that may wait for their result.
 const WAITING: usize = 64;
+/// Characters of a word that are kept.
+const LONGEST: usize = 1000;
 
 /// The list, as far as it was heard of in this turn.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     entries: Vec<(String, PlanEntry)>,
     /// What a call will have done when it has worked.
-    waiting: HashMap<String, Change>,
+    waiting: HashMap<u64, Change>,
 }
 
 #[derive(Debug)]
@@ -29,7 +32,10 @@ enum Change {
 impl Tasks {
     /// A tool was called.
     pub(super) fn called(&mut self, call: &str, name: &str, input: &Value) {
-        let word = |key: &str| input.get(key).and_then(Value::as_str).map(str::to_owned);
+        let word = |key: &str| {
+            let text = input.get(key).and_then(Value::as_str);
+            text.map(|text| text.chars().take(LONGEST).collect::<String>())
+        };
         let change = match name {
             "TaskCreate" => Change::Create { subject: word("subject").unwrap_or_default() },
             "TaskUpdate" => {
@@ -39,7 +45,7 @@ impl Tasks {
             _ => return,
         };
         if self.waiting.len() < WAITING {
-            self.waiting.insert(call.to_owned(), change);
+            self.waiting.insert(id_hash(call), change);
         }
     }
 
@@ -50,10 +56,10 @@ impl Tasks {
         has_failed: bool,
         detail: Option<&Value>,
     ) -> Option<Vec<PlanEntry>> {
-        let change = self.waiting.remove(call).filter(|_| !has_failed)?;
+        let change = self.waiting.remove(&id_hash(call)).filter(|_| !has_failed)?;
         match change {
             Change::Create { subject } if self.entries.len() < SHOWN => {
-                let task = text(detail?.get("task")?, "id").to_owned();
+                let task = text(detail?.get("task")?, "id").chars().take(LONGEST).collect();
                 let entry =
                     PlanEntry { content: subject, status: "pending".to_owned(), priority: String::new() };
                 self.entries.push((task, entry));

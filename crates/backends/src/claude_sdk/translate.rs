@@ -13,6 +13,7 @@ use dispatch_core::task::TerminalReason;
 use serde_json::Value;
 
 use super::tasks::Tasks;
+use crate::common::id_hash::id_hash;
 use crate::common::json::{take, take_list, take_text, text};
 use crate::common::oddities::Oddities;
 use crate::common::updates::{push_reasoning, push_text};
@@ -20,6 +21,8 @@ use crate::common::{failure, named_tool};
 
 /// Open calls that are remembered; the result of one beyond them takes the place of its diff.
 const REMEMBERED: usize = 256;
+/// What their diffs may take, in bytes.
+const MOST_KEPT: usize = 16 * 1024 * 1024;
 
 /// Translates one turn.
 #[derive(Debug, Default)]
@@ -27,7 +30,7 @@ pub(crate) struct Translator {
     conversation: Option<String>,
     streamed: Streamed,
     /// The diff of each open call, where it is about a file.
-    calls: HashMap<String, Option<ToolContent>>,
+    calls: HashMap<u64, Option<ToolContent>>,
     tasks: Tasks,
     has_told_retry: bool,
     is_refused: bool,
@@ -150,8 +153,10 @@ impl Translator {
         self.tasks.called(&id, &name, &input);
         let patch = named_tool::announced(id, &name, input);
         if self.calls.len() < REMEMBERED {
-            let diff = patch.content.as_ref().and_then(|content| content.first().cloned());
-            self.calls.insert(patch.id.clone(), diff);
+            let kept: usize = self.calls.values().flatten().map(length).sum();
+            let diff = patch.content.as_ref().and_then(|content| content.first());
+            let diff = diff.filter(|diff| kept + length(diff) <= MOST_KEPT).cloned();
+            self.calls.insert(id_hash(&patch.id), diff);
         }
         into.push(AgentUpdate::ToolCall(patch));
     }
@@ -183,7 +188,7 @@ impl Translator {
         said: String,
         detail: Option<&Value>,
     ) -> ToolCallPatch {
-        let diff = self.calls.remove(&id).flatten();
+        let diff = self.calls.remove(&id_hash(&id)).flatten();
         let content = match diff {
             // Its result only says that it worked.
             Some(diff) if !has_failed => {
@@ -273,6 +278,16 @@ fn rest(whole: Option<String>, shown: usize) -> String {
         Some(rest) if shown > 0 => rest.to_owned(),
         Some(_) => whole,
         None => String::new(),
+    }
+}
+
+/// What a diff takes in memory, in bytes.
+fn length(diff: &ToolContent) -> usize {
+    match diff {
+        ToolContent::Diff { path, old_text, new_text } => {
+            path.len() + old_text.as_ref().map_or(0, String::len) + new_text.len()
+        }
+        _ => 0,
     }
 }
 

@@ -27,8 +27,8 @@ pub(super) struct Options {
     refuse: Told,
     /// What stands before the prompt where that must be an argument; others read it from standard input.
     pub(super) prompt: Option<&'static str>,
-    /// What it says, in lower case, of a conversation that is not there.
-    pub(super) unknown_conversation: &'static [&'static str],
+    /// What lines begin with that say of a conversation that it is not there; `{id}` stands for its id.
+    unknown_conversation: &'static [&'static str],
 }
 
 /// A setting with a closed set of values.
@@ -36,8 +36,15 @@ struct Values {
     flag: &'static str,
     /// Empty where any may exist.
     known: &'static [&'static str],
-    /// Those that let it act without asking: only where the policy allows that.
+    /// Those that let it do some things without asking: not where the policy is to refuse all.
+    forward: &'static [&'static str],
+    /// Those that let it do all without asking: only where the policy allows that.
     bold: &'static [&'static str],
+}
+
+/// Values that let it do nothing.
+const fn values(flag: &'static str, known: &'static [&'static str]) -> Option<Values> {
+    Some(Values { flag, known, forward: &[], bold: &[] })
 }
 
 /// How a conversation is gone on with.
@@ -82,13 +89,10 @@ static CLAUDE: Options = Options {
     mode: Some(Values {
         flag: "--permission-mode=",
         known: &["default", "plan", "acceptEdits", "auto", "dontAsk", "bypassPermissions"],
+        forward: &["acceptEdits", "auto"],
         bold: &["bypassPermissions"],
     }),
-    thinking: Some(Values {
-        flag: "--effort=",
-        known: &["low", "medium", "high", "xhigh", "max"],
-        bold: &[],
-    }),
+    thinking: values("--effort=", &["low", "medium", "high", "xhigh", "max"]),
     begin: Some("--session-id="),
     resume: Some(Resume::Flag("--resume=")),
     // Not its mode that bypasses everything: that one refuses to run as root.
@@ -97,7 +101,7 @@ static CLAUDE: Options = Options {
         "--allowed-tools=Bash,WebFetch,WebSearch,NotebookEdit,Skill",
     ]),
     refuse: args(&["--permission-mode=default"]),
-    unknown_conversation: &["no conversation found"],
+    unknown_conversation: &["No conversation found with session ID: {id}"],
     ..PLAIN
 };
 
@@ -106,13 +110,14 @@ static QWEN: Options = Options {
     mode: Some(Values {
         flag: "--approval-mode=",
         known: &["plan", "default", "auto-edit", "auto", "yolo"],
+        forward: &["auto-edit", "auto"],
         bold: &["yolo"],
     }),
     begin: Some("--session-id="),
     resume: Some(Resume::Flag("--resume=")),
     allow: args(&["--approval-mode=yolo"]),
     refuse: args(&["--approval-mode=default"]),
-    unknown_conversation: &["no saved session found"],
+    unknown_conversation: &["No saved session found with ID {id}."],
     ..PLAIN
 };
 
@@ -121,13 +126,17 @@ static GEMINI: Options = Options {
     mode: Some(Values {
         flag: "--approval-mode=",
         known: &["default", "auto_edit", "yolo", "plan"],
+        forward: &["auto_edit"],
         bold: &["yolo"],
     }),
     begin: Some("--session-id="),
     resume: Some(Resume::Flag("--resume=")),
     allow: args(&["--approval-mode=yolo"]),
     refuse: args(&["--approval-mode=default"]),
-    unknown_conversation: &["invalid session identifier", "no previous sessions found"],
+    unknown_conversation: &[
+        "Error resuming session: Invalid session identifier \"{id}\".",
+        "Error resuming session: No previous sessions found for this project.",
+    ],
     ..PLAIN
 };
 
@@ -137,17 +146,17 @@ static CODEX: Options = Options {
     mode: Some(Values {
         flag: "--config=sandbox_mode=",
         known: &["read-only", "workspace-write", "danger-full-access"],
+        forward: &["workspace-write"],
         bold: &["danger-full-access"],
     }),
-    thinking: Some(Values {
-        flag: "--config=model_reasoning_effort=",
-        known: &["none", "minimal", "low", "medium", "high", "xhigh"],
-        bold: &[],
-    }),
+    thinking: values(
+        "--config=model_reasoning_effort=",
+        &["none", "minimal", "low", "medium", "high", "xhigh"],
+    ),
     resume: Some(Resume::Subcommand("resume")),
     allow: args(&["--config=sandbox_mode=workspace-write"]),
     refuse: args(&["--config=sandbox_mode=read-only"]),
-    unknown_conversation: &["no rollout found", "no saved session found"],
+    unknown_conversation: &["thread/resume: thread/resume failed: no rollout found for thread id {id}"],
     ..PLAIN
 };
 
@@ -158,22 +167,22 @@ static GOOSE: Options = Options {
     allow: Told { args: &[], env: &[("GOOSE_MODE", "auto")] },
     // Those of its modes that ask need a terminal to ask on.
     refuse: Told { args: &[], env: &[("GOOSE_MODE", "chat")] },
-    unknown_conversation: &["no session", "session not found"],
+    unknown_conversation: &["No session found with name '{id}'"],
     ..PLAIN
 };
 
 static OPENCODE: Options = Options {
     model: Some("--model="),
-    mode: Some(Values { flag: "--agent=", known: &[], bold: &[] }),
-    thinking: Some(Values { flag: "--variant=", known: &[], bold: &[] }),
+    mode: values("--agent=", &[]),
+    thinking: values("--variant=", &[]),
     resume: Some(Resume::Flag("--session=")),
     allow: args(&["--auto"]),
-    unknown_conversation: &["session not found"],
+    unknown_conversation: &["Session not found"],
     ..PLAIN
 };
 
 static VIBE: Options = Options {
-    mode: Some(Values { flag: "--agent=", known: &[], bold: &["auto-approve"] }),
+    mode: Some(Values { flag: "--agent=", known: &[], forward: &["accept-edits"], bold: &["auto-approve"] }),
     resume: Some(Resume::Flag("--resume=")),
     allow: args(&["--auto-approve"]),
     // What it reads from standard input it takes for the prompt only where it finds a terminal besides.
@@ -201,6 +210,18 @@ impl Options {
     /// Whether the id of a conversation can be chosen before it begins.
     pub(super) fn chooses_id(&self) -> bool {
         self.begin.is_some()
+    }
+
+    /// Whether this is what the program says where it does not have the conversation of this id. Its own sentence, at the
+    /// beginning of a line: other failures may quote anything, and what follows is that the prompt goes out again.
+    pub(super) fn says_unknown(&self, text: &str, id: &str) -> bool {
+        let sentences: Vec<String> =
+            self.unknown_conversation.iter().map(|sentence| sentence.replace("{id}", id)).collect();
+        text.lines().any(|line| {
+            let line = line.trim_start();
+            let line = line.strip_prefix("Error: ").unwrap_or(line);
+            sentences.iter().any(|sentence| line.starts_with(sentence))
+        })
     }
 
     /// Whether an earlier conversation can be gone on with.
@@ -311,7 +332,13 @@ impl Asked {
             self.ignored(entry, word, wanted, Some(format!("it has {}", values.known.join(", "))));
             return false;
         };
-        if values.bold.contains(&value) && policy != PermissionPolicy::Allow {
+        let is_among = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(value));
+        let is_too_much = match policy {
+            PermissionPolicy::Allow => false,
+            PermissionPolicy::Deny => is_among(values.bold) || is_among(values.forward),
+            PermissionPolicy::Ask | PermissionPolicy::Auto => is_among(values.bold),
+        };
+        if is_too_much {
             let why = "it lets the agent act without asking, which nobody allowed".to_owned();
             self.ignored(entry, word, wanted, Some(why));
             return false;
@@ -401,18 +428,68 @@ mod tests {
         insta::assert_snapshot!(lines);
     }
 
+    /// As seen of each program.
+    #[test]
+    fn a_conversation_that_is_not_there_is_known_by_what_is_said_of_it() {
+        let id = "0-1";
+        for (options, said) in [
+            (&CLAUDE, "No conversation found with session ID: 0-1"),
+            (
+                &QWEN,
+                "No saved session found with ID 0-1. Run `qwen --resume` without an ID to choose from existing sessions.",
+            ),
+            (
+                &GEMINI,
+                "Error resuming session: Invalid session identifier \"0-1\".\n  Searched for sessions in /x.",
+            ),
+            (&GEMINI, "Error resuming session: No previous sessions found for this project."),
+            (
+                &CODEX,
+                "Error: thread/resume: thread/resume failed: no rollout found for thread id 0-1 (code -32600)",
+            ),
+            (&GOOSE, "Error: No session found with name '0-1'"),
+            (&OPENCODE, "Error: Session not found"),
+        ] {
+            let text = format!("agent x ended with exit code 1\n\nstandard error:\nchatter\n{said}");
+            assert!(options.says_unknown(&text, id), "{said}");
+            assert!(!options.says_unknown(&format!("API error: {said}"), id), "{said}");
+            assert!(!VIBE.says_unknown(&text, id), "{said}");
+        }
+    }
+
     #[test]
     fn what_lets_it_act_without_asking_needs_leave() {
+        use PermissionPolicy::{Allow, Ask, Auto, Deny};
         let registry = Registry::new([]).unwrap();
-        let entry = registry.get("claude").unwrap();
-        let asked = |policy| {
-            asked(entry, &[], &CLAUDE, &spec("", "bypassPermissions", "", policy), &Conversation::Fresh)
-        };
-        assert!(asked(PermissionPolicy::Allow).args.contains(&"--permission-mode=bypassPermissions".into()));
-        for policy in [PermissionPolicy::Ask, PermissionPolicy::Deny, PermissionPolicy::Auto] {
-            let asked = asked(policy);
-            assert_eq!(asked.args, ["--permission-mode=default"]);
-            assert_eq!(asked.notices[0].code, NoticeCode::OptionIgnored);
+        for (agent, mode, takes) in [
+            ("claude", "bypassPermissions", &[Allow][..]),
+            ("claude", "acceptEdits", &[Allow, Ask, Auto]),
+            ("claude", "auto", &[Allow, Ask, Auto]),
+            ("claude", "plan", &[Allow, Ask, Auto, Deny]),
+            ("qwen", "yolo", &[Allow]),
+            ("qwen", "AUTO-EDIT", &[Allow, Ask, Auto]),
+            ("gemini", "auto_edit", &[Allow, Ask, Auto]),
+            ("codex", "danger-full-access", &[Allow]),
+            ("codex", "workspace-write", &[Allow, Ask, Auto]),
+            ("codex", "read-only", &[Allow, Ask, Auto, Deny]),
+            ("vibe", "Auto-Approve", &[Allow]),
+            ("vibe", "accept-edits", &[Allow, Ask, Auto]),
+        ] {
+            let entry = registry.get(agent).unwrap();
+            let options = Options::of(entry.ways.cli.as_ref().unwrap().output);
+            for policy in [Allow, Ask, Auto, Deny] {
+                let asked = asked(entry, &[], options, &spec("", mode, "", policy), &Conversation::Fresh);
+                let is_taken = asked.args.iter().any(|arg| {
+                    let value = arg.to_str().unwrap().rsplit('=').next().unwrap();
+                    value.eq_ignore_ascii_case(mode)
+                });
+                let is_ignored = asked.notices.iter().any(|notice| notice.code == NoticeCode::OptionIgnored);
+                assert_eq!(
+                    (is_taken, is_ignored),
+                    (takes.contains(&policy), !takes.contains(&policy)),
+                    "{agent} {mode} {policy:?}"
+                );
+            }
         }
     }
 }

@@ -76,16 +76,21 @@ impl Run {
         Ok(Self { child, lines: Lines::new(stdout), is_over: false, until: None })
     }
 
-    /// Waits for output and translates it; `false` when nothing more is to come. Cancel-safe.
-    pub(super) async fn listen(&mut self, translator: &mut Translator, into: &mut Vec<AgentUpdate>) -> bool {
+    /// Waits for output and translates it; returns how many bytes it was, `None` when nothing more is to come.
+    /// Cancel-safe.
+    pub(super) async fn listen(
+        &mut self,
+        translator: &mut Translator,
+        into: &mut Vec<AgentUpdate>,
+    ) -> Option<usize> {
         if self.is_over {
-            return false;
+            return None;
         }
         if !translator.has_shape() {
             let bytes = self.lines.read_bytes().await;
             self.is_over = bytes.is_empty();
             translator.text(bytes, into);
-            return true;
+            return Some(bytes.len());
         }
         let read = self.lines.read();
         let length = match self.until {
@@ -104,7 +109,7 @@ impl Run {
         if self.until.is_none() && translator.ended().is_some() {
             self.until = Some(Instant::now() + EXIT_PATIENCE);
         }
-        true
+        Some(length)
     }
 
     /// How the process ended; `None` when it goes on.

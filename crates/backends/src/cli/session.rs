@@ -11,6 +11,7 @@ use super::ending::LastSeen;
 use super::options::{Asked, Conversation, Options, asked};
 use super::run::{Run, Start};
 use super::translate::Translator;
+use crate::common::drivel::Drivel;
 use crate::common::plain::plain_text;
 use crate::common::random_id::random_id;
 use crate::launch::Launcher;
@@ -28,6 +29,7 @@ pub(super) struct CliSession {
     known: Option<String>,
     translator: Translator,
     run: Option<Run>,
+    drivel: Drivel,
     /// The prompt, for as long as a conversation that is to be gone on with may turn out not to be there.
     prompt: Option<String>,
 }
@@ -51,7 +53,19 @@ impl CliSession {
             Conversation::Fresh => None,
         };
         let translator = Translator::new(cli.output, &entry.quirks);
-        Self { launcher, entry, cli, spec, link, conversation, known, translator, run: None, prompt: None }
+        Self {
+            launcher,
+            entry,
+            cli,
+            spec,
+            link,
+            conversation,
+            known,
+            translator,
+            run: None,
+            drivel: Drivel::default(),
+            prompt: None,
+        }
     }
 
     fn options(&self) -> &'static Options {
@@ -76,21 +90,24 @@ impl CliSession {
         Ok(())
     }
 
-    /// How the turn ended, now that nothing more comes.
-    async fn conclude(&mut self, into: &mut Vec<AgentUpdate>) -> End {
-        let (exit, stderr) = match &mut self.run {
-            // Colours and the like are for a terminal of theirs, not for ours.
-            Some(run) => (run.exit().await, plain_text(&run.stderr())),
-            None => (None, String::new()),
+    /// How the turn ended, now that nothing more comes, or that no more is listened to because of this failure.
+    async fn conclude(&mut self, failure: Option<Failure>, into: &mut Vec<AgentUpdate>) -> End {
+        let exit = match &mut self.run {
+            Some(run) if failure.is_none() => run.exit().await,
+            _ => None,
         };
+        // Colours and the like are for a terminal of theirs, not for ours.
+        let stderr = self.run.as_ref().map(|run| plain_text(&run.stderr())).unwrap_or_default();
         self.translator.finish(into);
         let stdout = self.translator.stray().to_owned();
         let how = if self.link.is_stopped() {
             EndedHow::Cancelled
+        } else if let Some(failure) = failure {
+            EndedHow::Failed(failure)
         } else {
             let last = LastSeen {
                 agent: &self.entry.name,
-                said: self.translator.ended(),
+                said: self.translator.ended_if_over(),
                 says_when_done: self.translator.says_when_done(),
                 exit,
                 stdout: &stdout,
@@ -104,9 +121,12 @@ impl CliSession {
     /// Whether the turn failed because the conversation that was to be gone on with is not there. Nothing has been asked
     /// of a model then.
     fn is_unknown_conversation(&self, end: &End) -> bool {
-        let (EndedHow::Failed(failure) | EndedHow::Crashed(failure)) = &end.how else { return false };
-        let said = failure.text.to_ascii_lowercase();
-        self.prompt.is_some() && self.options().unknown_conversation.iter().any(|words| said.contains(words))
+        match (&self.conversation, &end.how) {
+            (Conversation::Resume(id), EndedHow::Failed(failure) | EndedHow::Crashed(failure)) => {
+                self.prompt.is_some() && self.options().says_unknown(&failure.text, id)
+            }
+            _ => false,
+        }
     }
 
     /// Starts anew, in a conversation that begins under the id of the one that is not there: it is the one that is
@@ -170,12 +190,13 @@ impl AgentSession for CliSession {
     async fn next(&mut self, into: &mut Vec<AgentUpdate>) -> Option<End> {
         let before = into.len();
         loop {
-            let is_going_on = match &mut self.run {
+            let heard = match &mut self.run {
                 Some(run) => run.listen(&mut self.translator, into).await,
-                None => false,
+                None => None,
             };
             let news = self.learn_conversation();
             if into.len() > before || news.is_some() {
+                self.drivel.end();
                 if self.prompt.take().is_some() {
                     // It works: the conversation is there, unless it says that it is in another.
                     let code =
@@ -185,10 +206,12 @@ impl AgentSession for CliSession {
                 into.extend(news);
                 return None;
             }
-            if is_going_on {
+            self.drivel.add(heard.unwrap_or(0));
+            let drivel = self.drivel.failure(self.entry.name.as_str());
+            if heard.is_some() && drivel.is_none() {
                 continue;
             }
-            let end = self.conclude(into).await;
+            let end = self.conclude(drivel, into).await;
             if !self.is_unknown_conversation(&end) {
                 return Some(end);
             }

@@ -61,10 +61,18 @@ impl Translator {
         }
     }
 
-    /// What the program said of how its turn ended, if it has.
+    /// What the program said of how its turn ended, if it has: nothing of the turn comes after it.
     #[must_use]
     pub fn ended(&self) -> Option<EndedHow> {
         self.shape.as_ref().and_then(|shape| shape.ended())
+    }
+
+    /// How the turn ended, as far as the program said, if nothing more comes: programs tell of troubles that they may
+    /// still overcome, and some of nothing else.
+    #[must_use]
+    pub fn ended_if_over(&self) -> Option<EndedHow> {
+        let trouble = || self.shape.as_ref().and_then(|shape| shape.trouble()).map(EndedHow::Failed);
+        self.ended().or_else(trouble)
     }
 
     /// What the turn used, as far as the program told.

@@ -1,7 +1,9 @@
 //! What every route has the same shape of.
 
+pub(crate) mod drivel;
 pub(crate) mod failure;
 pub(crate) mod http;
+pub(crate) mod id_hash;
 pub(crate) mod json;
 pub(crate) mod lines;
 pub(crate) mod named_tool;

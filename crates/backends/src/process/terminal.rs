@@ -68,12 +68,18 @@ impl Terminal {
         }
     }
 
+    /// Writes; fails with [`io::ErrorKind::BrokenPipe`] once there is no room and nobody has the agent's side open, who
+    /// could make some.
     pub(super) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             let mut ready = ready!(self.0.poll_write_ready(cx))?;
+            let is_abandoned = ready.ready().is_write_closed();
             match ready.try_io(|terminal| Ok(rustix::io::write(terminal, bytes)?)) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(written) => return Poll::Ready(written),
+                Err(_would_block) if is_abandoned => {
+                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+                }
                 Err(_would_block) => {}
             }
         }

@@ -172,6 +172,29 @@ pub fn assert_nothing_left(spec: &SessionSpec) {
     assert_eq!(leftovers(&RunTag::new(spec.run_tag.clone()).unwrap()), []);
 }
 
+/// Waits for what tells nobody that it has happened.
+pub async fn until(mut holds: impl FnMut() -> bool) {
+    within(async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// The most memory that this process has had so far, in bytes (proc(5): `VmHWM`).
+pub fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
+}
+
+/// Little has been needed since the peak was this.
+pub fn assert_little_since(before: usize) {
+    let more = peak() - before;
+    assert!(more < 64 << 20, "{} MiB more", more >> 20);
+}
+
 /// Fails the test when it takes too long.
 pub async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("because it must not take that long")

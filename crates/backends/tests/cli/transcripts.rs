@@ -86,12 +86,12 @@ impl Turn {
 fn end(turn: Option<Turn>, trace: &mut String) {
     let Some(Turn { mut translator, mut updates, exit }) = turn else { return };
     translator.finish(&mut updates);
-    if updates.is_empty() && translator.ended().is_none() && exit.is_empty() {
+    if updates.is_empty() && translator.ended_if_over().is_none() && exit.is_empty() {
         // A process that was only asked to introduce itself before its first prompt.
         return;
     }
     show(&updates, trace);
-    let (ended, usage) = (translator.ended(), json(&translator.usage()));
+    let (ended, usage) = (translator.ended_if_over(), json(&translator.usage()));
     writeln!(trace, "  end {ended:?} {usage} in {:?} {exit}", translator.conversation()).unwrap();
 }
 

@@ -1,6 +1,6 @@
 //! Claude Code's lines, and qwen's.
 
-use dispatch_core::agent::{AgentUpdate, EndedHow, Usage};
+use dispatch_core::agent::{AgentUpdate, EndedHow, Failure, Usage};
 use serde_json::Value;
 
 use super::Shape;
@@ -18,6 +18,10 @@ impl Shape for Claude {
 
     fn ended(&self) -> Option<EndedHow> {
         self.0.outcome().map(|outcome| outcome.how.clone())
+    }
+
+    fn trouble(&self) -> Option<Failure> {
+        None
     }
 
     fn says_when_done(&self) -> bool {

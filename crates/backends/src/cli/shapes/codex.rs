@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{Paragraphs, Shape};
 use crate::common::failure;
+use crate::common::id_hash::id_hash;
 use crate::common::json::{take, take_list, take_text, text};
 use crate::common::named_tool::result_text;
 use crate::common::oddities::Oddities;
@@ -27,10 +28,10 @@ pub(super) struct Codex {
     conversation: Option<String>,
     paragraphs: Paragraphs,
     /// Bytes shown of messages that are not complete.
-    shown: HashMap<String, usize>,
+    shown: HashMap<u64, usize>,
     warnings: Vec<String>,
     has_told_retry: bool,
-    /// The last error of the model's service: it tries again, so it is the end only if nothing comes after it.
+    /// The last error of the model's service, which it tries to overcome.
     error: Option<String>,
     ended: Option<EndedHow>,
     usage: Usage,
@@ -69,9 +70,11 @@ impl Shape for Codex {
     }
 
     fn ended(&self) -> Option<EndedHow> {
-        self.ended
-            .clone()
-            .or_else(|| self.error.clone().map(|said| EndedHow::Failed(self.failure(Some(said)))))
+        self.ended.clone()
+    }
+
+    fn trouble(&self) -> Option<Failure> {
+        self.error.as_deref().map(failure::of_message)
     }
 
     fn says_when_done(&self) -> bool {
@@ -114,7 +117,7 @@ impl Codex {
         match kind.as_str() {
             "agent_message" => {
                 let (is_first, news) =
-                    self.news(id, take_text(&mut item, "text").unwrap_or_default(), is_complete);
+                    self.news(&id, take_text(&mut item, "text").unwrap_or_default(), is_complete);
                 if is_first {
                     self.paragraphs.message(news, into);
                 } else {
@@ -122,7 +125,7 @@ impl Codex {
                 }
             }
             "reasoning" => {
-                let (_, news) = self.news(id, take_text(&mut item, "text").unwrap_or_default(), is_complete);
+                let (_, news) = self.news(&id, take_text(&mut item, "text").unwrap_or_default(), is_complete);
                 push_reasoning(news, into);
             }
             "todo_list" => into.push(AgentUpdate::Plan(plan(&mut item))),
@@ -136,7 +139,8 @@ impl Codex {
     }
 
     /// What of a message that grows was not shown yet, and whether it is its beginning.
-    fn news(&mut self, id: String, whole: String, is_complete: bool) -> (bool, String) {
+    fn news(&mut self, id: &str, whole: String, is_complete: bool) -> (bool, String) {
+        let id = id_hash(id);
         let shown = if is_complete { self.shown.remove(&id) } else { self.shown.get(&id).copied() };
         if !is_complete && (shown.is_some() || self.shown.len() < GROWING) {
             self.shown.insert(id, whole.len());

@@ -59,6 +59,10 @@ impl Shape for Gemini {
         self.ended.clone()
     }
 
+    fn trouble(&self) -> Option<Failure> {
+        self.error.as_deref().map(failure::of_message)
+    }
+
     fn says_when_done(&self) -> bool {
         true
     }

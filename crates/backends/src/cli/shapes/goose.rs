@@ -6,6 +6,7 @@ use dispatch_core::agent::{AgentUpdate, EndedHow, Failure, ToolCallPatch, ToolCo
 use serde_json::Value;
 
 use super::Shape;
+use crate::common::id_hash::id_hash;
 use crate::common::json::{take, take_list, take_text, text};
 use crate::common::oddities::Oddities;
 use crate::common::updates::{push_reasoning, push_text};
@@ -25,7 +26,7 @@ pub(super) struct Goose {
     /// Whether the last message has no id: it is goose's own, and not the model's.
     is_anonymous: bool,
     /// Whether each open call shows a change: its result then only says that it worked.
-    calls: HashMap<String, bool>,
+    calls: HashMap<u64, bool>,
     failure: Option<Failure>,
     usage: Option<Usage>,
 }
@@ -48,14 +49,13 @@ impl Shape for Goose {
     }
 
     fn ended(&self) -> Option<EndedHow> {
-        let usage = self.usage.as_ref();
-        super::failed(&self.failure).or_else(|| {
-            let usage = usage?;
-            Some(match self.error_in_text(usage) {
-                Some(failure) => EndedHow::Failed(failure),
-                None => EndedHow::Completed,
-            })
-        })
+        let usage = self.usage.as_ref()?;
+        let failure = self.failure.clone().or_else(|| self.error_in_text(usage));
+        Some(failure.map_or(EndedHow::Completed, EndedHow::Failed))
+    }
+
+    fn trouble(&self) -> Option<Failure> {
+        self.failure.clone()
     }
 
     fn says_when_done(&self) -> bool {
@@ -129,7 +129,7 @@ impl Goose {
         let name = take_text(&mut value, "name").unwrap_or_default();
         let patch = named_tool::announced(id, &name, take(&mut value, "arguments").unwrap_or_default());
         if self.calls.len() < REMEMBERED {
-            self.calls.insert(patch.id.clone(), patch.content.is_some());
+            self.calls.insert(id_hash(&patch.id), patch.content.is_some());
         }
         into.push(AgentUpdate::ToolCall(patch));
     }
@@ -142,7 +142,7 @@ impl Goose {
         let is_error = result.pointer("/value/isError").and_then(Value::as_bool).unwrap_or(false);
         let has_failed = text(&result, "status") != "success" || is_error;
         let said = error.or_else(|| result.pointer("/value/content").map(named_tool::result_text));
-        let shows_change = self.calls.remove(&id).unwrap_or(false);
+        let shows_change = self.calls.remove(&id_hash(&id)).unwrap_or(false);
         let said = said.filter(|said| !said.is_empty() && (has_failed || !shows_change));
         into.push(AgentUpdate::ToolCall(ToolCallPatch {
             id,

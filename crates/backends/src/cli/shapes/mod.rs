@@ -18,8 +18,11 @@ pub(super) trait Shape: Send {
     /// Translates a line, which is a JSON object, and appends what it means.
     fn line(&mut self, line: Value, into: &mut Vec<AgentUpdate>, oddities: &mut Oddities);
 
-    /// How the program said that its turn ended, once it has; for one that says only that it failed, `None` otherwise.
+    /// How the program said that its turn ended, once it has: nothing of the turn comes after it.
     fn ended(&self) -> Option<EndedHow>;
+
+    /// What went wrong that it may still overcome: what the turn failed of, if it says no more of its end.
+    fn trouble(&self) -> Option<Failure>;
 
     /// Whether the program says that its turn ended well: one that does not say so then did not.
     fn says_when_done(&self) -> bool;
@@ -42,11 +45,6 @@ pub(super) fn of(output: Output, quirks: &Quirks) -> Option<Box<dyn Shape>> {
         Output::Vibe => Box::new(vibe::Vibe::default()),
         Output::Text => return None,
     })
-}
-
-/// How a turn that failed ended.
-fn failed(failure: &Option<Failure>) -> Option<EndedHow> {
-    failure.clone().map(EndedHow::Failed)
 }
 
 /// Messages that come whole: one that follows another stands apart from it.

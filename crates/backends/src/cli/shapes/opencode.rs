@@ -45,8 +45,13 @@ impl Shape for Opencode {
         }
     }
 
+    /// It says nothing of its end: its exit does.
     fn ended(&self) -> Option<EndedHow> {
-        super::failed(&self.failure)
+        None
+    }
+
+    fn trouble(&self) -> Option<Failure> {
+        self.failure.clone()
     }
 
     fn says_when_done(&self) -> bool {

@@ -1,6 +1,6 @@
 //! `vibe --output streaming`, after recordings: entries of its history, each whole.
 
-use dispatch_core::agent::{AgentUpdate, EndedHow, ToolContent, ToolStatus, Usage};
+use dispatch_core::agent::{AgentUpdate, EndedHow, Failure, ToolContent, ToolStatus, Usage};
 use serde_json::Value;
 
 use super::{Paragraphs, Shape};
@@ -42,6 +42,10 @@ impl Shape for Vibe {
 
     /// It says nothing of its end: its exit does.
     fn ended(&self) -> Option<EndedHow> {
+        None
+    }
+
+    fn trouble(&self) -> Option<Failure> {
         None
     }
 
