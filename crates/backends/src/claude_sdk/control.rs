@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use dispatch_core::agent::Answer;
 use dispatch_core::ports::AgentControl;
 use dispatch_core::profile::Stop;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::process::{ClaudeProcess, Outbox};
 use super::protocol;
@@ -19,6 +20,8 @@ use crate::process::Control;
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Requests that may be open at once.
 const MOST_ASKED: usize = 256;
+/// What is kept to answer them, in bytes: the arguments of each go back to the agent.
+const MOST_KEPT: usize = 16 * 1024 * 1024;
 
 /// What session and control share.
 pub(super) struct Link {
@@ -30,15 +33,32 @@ pub(super) struct Link {
 struct State {
     process: Control,
     outbox: Outbox,
-    /// Requests that wait for an answer, by our ids: the agent's id and the arguments.
-    asked: HashMap<String, (String, Value)>,
+    /// Requests that wait for an answer, by our ids.
+    asked: HashMap<String, Asked>,
+    /// How many requests are open, and what is kept of them, in bytes: each is until there was room for its answer.
+    open: (usize, usize),
     last_asked: u64,
     is_prompted: bool,
-    is_asking: bool,
+    /// The task that asks it to end its turn.
+    asking: Option<JoinHandle<()>>,
     /// Whether the turn is being stopped.
     is_stopped: bool,
     /// Whether the process is being ended.
     is_ending: bool,
+}
+
+/// A request that waits for an answer.
+struct Asked {
+    /// The agent's id of it.
+    id: String,
+    /// The answer that allows it.
+    allow: String,
+}
+
+impl Asked {
+    fn length(&self) -> usize {
+        self.id.len() + self.allow.len()
+    }
 }
 
 impl Link {
@@ -47,9 +67,10 @@ impl Link {
             process: process.control.clone(),
             outbox: process.outbox.clone(),
             asked: HashMap::new(),
+            open: (0, 0),
             last_asked: 0,
             is_prompted: false,
-            is_asking: false,
+            asking: None,
             is_stopped: false,
             is_ending: false,
         };
@@ -71,13 +92,29 @@ impl Link {
         self.lock().is_prompted = true;
     }
 
-    /// The turn has ended: nothing of it reaches the process from now on.
+    /// The turn has ended: its control reaches nothing from now on, and nobody will answer what is still asked.
     pub(super) fn over(&self) {
         let mut state = self.lock();
         state.is_prompted = false;
-        state.asked.clear();
+        let (asked, outbox) = (std::mem::take(&mut state.asked), state.outbox.clone());
         drop(state);
         self.ended.send_replace(true);
+        if !asked.is_empty() {
+            tokio::spawn(async move {
+                for Asked { id, .. } in asked.into_values() {
+                    outbox.send(protocol::deny(&id, "the turn is over").to_string()).await;
+                }
+            });
+        }
+    }
+
+    /// Returns when nothing is under way any more that was begun before the turn was [`over`](Self::over): an interrupt
+    /// that is sent later would be the next turn's.
+    pub(super) async fn settled(&self) {
+        let asking = self.lock().asking.take();
+        if let Some(asking) = asking {
+            let _ = asking.await;
+        }
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -89,20 +126,29 @@ impl Link {
     }
 
     /// Lets a request be answered; its id for us, or `None` when too many are open.
-    pub(super) fn expect_answer(&self, id: String, input: Value) -> Option<String> {
+    pub(super) fn expect_answer(&self, id: &str, input: &Value) -> Option<String> {
+        let asked = Asked { id: id.to_owned(), allow: protocol::allow(id, input).to_string() };
         let mut state = self.lock();
-        if state.asked.len() >= MOST_ASKED {
+        let (count, bytes) = state.open;
+        let open = (count + 1, bytes + asked.length());
+        if open.0 > MOST_ASKED || open.1 > MOST_KEPT {
             return None;
         }
+        state.open = open;
         state.last_asked += 1;
         let ours = format!("permission-{}", state.last_asked);
-        state.asked.insert(ours.clone(), (id, input));
+        state.asked.insert(ours.clone(), asked);
         Some(ours)
     }
 
-    /// The agent wants no answer any more.
-    pub(super) fn withdraw(&self, id: &str) {
-        self.lock().asked.retain(|_, (asked, _)| asked != id);
+    /// The agent wants no answer any more to what it asked under this id; our ids of that.
+    pub(super) fn withdraw(&self, id: &str) -> Vec<String> {
+        let mut state = self.lock();
+        let (withdrawn, asked): (HashMap<_, _>, HashMap<_, _>) =
+            std::mem::take(&mut state.asked).into_iter().partition(|(_, asked)| asked.id == id);
+        state.asked = asked;
+        withdrawn.values().for_each(|asked| state.closed(asked.length()));
+        withdrawn.into_keys().collect()
     }
 
     /// Interrupts the turn, and again until it has ended.
@@ -110,9 +156,9 @@ impl Link {
         let mut ended = self.ended.subscribe();
         for number in 1_u64.. {
             let outbox = self.lock().outbox.clone();
-            let line = protocol::request(&format!("interrupt-{number}"), json!({"subtype": "interrupt"}));
+            let line = protocol::interrupt(&format!("interrupt-{number}"));
             let asked = async {
-                outbox.send(&line).await;
+                outbox.send(line.to_string()).await;
                 tokio::time::sleep(ASK_AGAIN).await;
             };
             tokio::select! {
@@ -128,6 +174,13 @@ impl Link {
     }
 }
 
+impl State {
+    /// A request is no longer open, of which so much was kept.
+    fn closed(&mut self, length: usize) {
+        self.open = (self.open.0 - 1, self.open.1 - length);
+    }
+}
+
 /// The control of one session; it may outlive it.
 pub(super) struct ClaudeControl(pub(super) Arc<Link>);
 
@@ -140,9 +193,8 @@ impl AgentControl for ClaudeControl {
         }
         state.is_stopped = true;
         match rung {
-            Stop::Ask if state.is_prompted && !state.is_asking => {
-                state.is_asking = true;
-                tokio::spawn(Arc::clone(&self.0).interrupt());
+            Stop::Ask if state.is_prompted && state.asking.is_none() => {
+                state.asking = Some(tokio::spawn(Arc::clone(&self.0).interrupt()));
             }
             // It is being started: there is no turn that it could be asked to end.
             Stop::Ask => {}
@@ -158,12 +210,20 @@ impl AgentControl for ClaudeControl {
     }
 
     async fn answer(&self, id: &str, answer: Answer) {
-        let mut state = self.0.lock();
-        let Some((id, input)) = state.asked.remove(id) else { return };
-        let line = match answer.why_not() {
-            None => protocol::allow(&id, &input),
-            Some(why) => protocol::deny(&id, why),
+        let (asked, outbox) = {
+            let mut state = self.0.lock();
+            let Some(asked) = state.asked.remove(id) else { return };
+            (asked, state.outbox.clone())
         };
-        state.outbox.post(line);
+        let (link, length) = (Arc::clone(&self.0), asked.length());
+        let line = match answer.why_not() {
+            None => asked.allow,
+            Some(why) => protocol::deny(&asked.id, why).to_string(),
+        };
+        // A task, since an agent that reads nothing makes it wait.
+        tokio::spawn(async move {
+            outbox.send(line).await;
+            link.lock().closed(length);
+        });
     }
 }

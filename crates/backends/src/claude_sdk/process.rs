@@ -1,12 +1,13 @@
 //! A running Claude Code, which the pool keeps between turns.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use acp_proto::Line;
 use async_trait::async_trait;
-use dispatch_core::agent::Failure;
+use dispatch_core::agent::{AgentSettings, Failure};
 use dispatch_core::ports::SessionSpec;
 use dispatch_core::task::TerminalReason;
 use serde_json::Value;
@@ -25,8 +26,8 @@ use crate::pool::{Ending, Warm};
 use crate::process::{Child, Control, Exit, Rung, Stdin, Stdout};
 use crate::registry::AgentEntry;
 
-/// Lines that may wait to be written.
-const OUTBOX: usize = 64;
+/// How long it may leave what it is told unread, where its pipe is full of that.
+const READS_WITHIN: Duration = Duration::from_secs(10);
 /// How long one that closed its output may take to end.
 const EXIT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long it may take to end when its standard input is closed, and after SIGTERM; recorded were 0.2 s.
@@ -35,6 +36,10 @@ const LET_GO: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(2)];
 const COMPLAINT: Duration = Duration::from_secs(30);
 /// What it may say between two turns, in bytes.
 const BETWEEN_TURNS: usize = 64 * 1024 * 1024;
+/// What a pipe holds (pipe(7)), in bytes: all that can have been said before a moment and not been read yet.
+const PIPE: usize = 64 * 1024;
+/// Bytes of a name of its that are remembered.
+const LONGEST_NAME: usize = 256;
 
 /// A process. It belongs to the pool, which lends it to one turn at a time.
 pub(super) struct ClaudeProcess {
@@ -59,9 +64,23 @@ pub(super) struct Wire {
     pub(super) hello: Option<Hello>,
     /// What it has cost so far, in dollars.
     pub(super) cost: f64,
+    /// The model that it was told to take, or has taken of its own accord since.
     pub(super) model: String,
-    pub(super) mode: String,
+    /// Its own name of that, once it has told.
+    full_model: Option<String>,
+    /// The mode that it is in, once that is known.
+    pub(super) mode: Option<String>,
+    /// The mode that it began in, if it told that before it was told another.
+    pub(super) own_mode: Option<String>,
+    /// Whether it is at a turn that nobody asked for, as when a command that it left running has ended. A prompt that
+    /// comes meanwhile may become part of that.
+    pub(super) has_own_turn: bool,
+    /// Answers that wait for it to read.
+    unsent: VecDeque<String>,
 }
+
+/// It asks, and does not read the answers.
+pub(super) struct Deaf;
 
 /// The conversation that a process is started in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,27 +89,22 @@ pub(super) enum Conversation {
     Resume(String),
 }
 
-/// Where lines to it are put; they are written in order, whole.
+/// Where lines to it are put; they are written in order, whole. It holds one: whoever has more to say waits for the agent
+/// to read.
 #[derive(Debug, Clone)]
 pub(super) struct Outbox(mpsc::Sender<String>);
 
 impl Outbox {
     fn new(stdin: Stdin) -> Self {
-        let (outbox, lines) = mpsc::channel(OUTBOX);
+        let (outbox, lines) = mpsc::channel(1);
         tokio::spawn(write(stdin, lines));
         Self(outbox)
     }
 
-    /// Waits for room only.
-    pub(super) async fn send(&self, line: &Value) {
+    /// Waits for room only. Cancel-safe: the line goes out whole, or not at all.
+    pub(super) async fn send(&self, line: String) {
         // A process that is gone says so by the end of its output.
-        let _ = self.0.send(line.to_string()).await;
-    }
-
-    /// For one that cannot wait: an agent that reads nothing makes it do so.
-    pub(super) fn post(&self, line: Value) {
-        let outbox = self.clone();
-        tokio::spawn(async move { outbox.send(&line).await });
+        let _ = self.0.send(line).await;
     }
 }
 
@@ -143,7 +157,11 @@ impl ClaudeProcess {
             hello: None,
             cost: 0.0,
             model: DEFAULT_MODEL.to_owned(),
-            mode: DEFAULT_MODE.to_owned(),
+            full_model: None,
+            mode: None,
+            own_mode: None,
+            has_own_turn: false,
+            unsent: VecDeque::new(),
         };
         Ok(Self {
             entry,
@@ -175,15 +193,6 @@ impl ClaudeProcess {
             tracing::error!(agent = %self.entry.name, pid = self.pid, "a process of the agent cannot be killed");
         }
     }
-
-    /// What it says between turns belongs to none of them; what it asks for is refused.
-    fn pass_over(&self, wire: &mut Wire, line: &Value) {
-        match text(line, "type") {
-            "control_request" => self.outbox.post(refusal(line)),
-            "result" => wire.note_cost(line),
-            _ => {}
-        }
-    }
 }
 
 impl Wire {
@@ -192,8 +201,101 @@ impl Wire {
         timeout(EXIT_PATIENCE, self.child.wait()).await.ok()
     }
 
+    /// Waits until it has said more, and returns how many bytes that is: none at the end. Before that it is given the
+    /// answers that it waits for, so that one that reads none is not heard either. Cancel-safe.
+    pub(super) async fn read(&mut self, outbox: &Outbox) -> Result<usize, Deaf> {
+        while let Some(answer) = self.unsent.front() {
+            timeout(READS_WITHIN, outbox.send(answer.clone())).await.map_err(|_| Deaf)?;
+            self.unsent.pop_front();
+        }
+        Ok(self.lines.read().await)
+    }
+
+    /// Answers with the next [`read`](Self::read).
+    pub(super) fn answer(&mut self, answer: &Value) {
+        self.unsent.push_back(answer.to_string());
+    }
+
+    /// Passes over what it has said until now; whether it goes on.
+    pub(super) async fn catch_up(&mut self) -> bool {
+        let mut said = 0;
+        while said < PIPE {
+            let length = tokio::select! {
+                biased;
+                length = self.lines.read() => length,
+                // What is in the pipe may not have been noticed yet.
+                () = tokio::task::yield_now() => return true,
+            };
+            self.pass_over_all();
+            if length == 0 {
+                return false;
+            }
+            said += length;
+        }
+        true
+    }
+
+    fn pass_over_all(&mut self) {
+        while let Some(line) = self.lines.next_line() {
+            if let Line::Whole(line) = line
+                && let Some(line) = object(&line)
+            {
+                self.pass_over(&line);
+            }
+        }
+    }
+
+    /// What it says outside of a turn of ours belongs to none. What lasts is remembered; what it asks for is refused.
+    pub(super) fn pass_over(&mut self, line: &Value) {
+        match text(line, "type") {
+            "control_request" => self.answer(&refusal(line)),
+            "result" => {
+                self.has_own_turn = false;
+                self.note_cost(line);
+            }
+            "system" => {
+                self.has_own_turn |= text(line, "subtype") == "init";
+                self.learn(line);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes over what it says of itself. It changes its mode by itself, as when a plan was accepted.
+    pub(super) fn learn(&mut self, line: &Value) {
+        let told = |key| Some(text(line, key)).filter(|name| (1..=LONGEST_NAME).contains(&name.len()));
+        if !matches!(text(line, "subtype"), "init" | "status") {
+            return;
+        }
+        if let Some(mode) = told("permissionMode") {
+            if self.mode.is_none() {
+                self.own_mode = Some(mode.to_owned());
+            }
+            self.mode = Some(mode.to_owned());
+        }
+        if let Some(model) = told("model") {
+            let is_another = self.full_model.as_ref().is_some_and(|known| known != model);
+            self.full_model = Some(model.to_owned());
+            if is_another {
+                self.model = model.to_owned();
+            }
+        }
+    }
+
+    /// It was told to take this model.
+    pub(super) fn model_is(&mut self, model: String) {
+        self.model = model;
+        self.full_model = None;
+    }
+
+    /// What may be chosen, and what is.
+    pub(super) fn settings(&self, effort: Option<&str>) -> AgentSettings {
+        let mode = self.mode.as_deref().unwrap_or(DEFAULT_MODE);
+        self.hello.as_ref().map(|hello| hello.settings(&self.model, mode, effort)).unwrap_or_default()
+    }
+
     /// Remembers what the process has cost.
-    pub(super) fn note_cost(&mut self, result: &Value) {
+    fn note_cost(&mut self, result: &Value) {
         let total = result.get("total_cost_usd").and_then(Value::as_f64).filter(|cost| cost.is_finite());
         self.cost = total.unwrap_or(self.cost).max(self.cost);
     }
@@ -218,17 +320,12 @@ impl Warm for ClaudeProcess {
         let mut wire = self.wire.lock().await;
         let mut said = 0;
         loop {
-            match wire.lines.read().await {
-                0 => return words::ending(wire.exit().await),
-                length => said += length,
+            match wire.read(&self.outbox).await {
+                Ok(0) => return words::ending(wire.exit().await),
+                Ok(length) => said += length,
+                Err(Deaf) => return "did not read the answers to what it asked".to_owned(),
             }
-            while let Some(line) = wire.lines.next_line() {
-                if let Line::Whole(line) = line
-                    && let Some(line) = object(&line)
-                {
-                    self.pass_over(&mut wire, &line);
-                }
-            }
+            wire.pass_over_all();
             if said > BETWEEN_TURNS {
                 return "did not stop talking between two turns".to_owned();
             }
@@ -236,7 +333,7 @@ impl Warm for ClaudeProcess {
     }
 
     async fn is_well(&self) -> bool {
-        !self.control.has_ended()
+        self.wire.lock().await.catch_up().await && !self.control.has_ended()
     }
 
     async fn end(&self, how: Ending) {

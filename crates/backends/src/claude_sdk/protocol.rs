@@ -17,6 +17,11 @@ pub(super) fn request(id: &str, request: Value) -> Value {
     json!({"type": "control_request", "request_id": id, "request": request})
 }
 
+/// Asks it to end its turn. An idle one takes it without harm.
+pub(super) fn interrupt(id: &str) -> Value {
+    request(id, json!({"subtype": "interrupt"}))
+}
+
 /// Leave to use a tool with these arguments, this once.
 pub(super) fn allow(id: &str, input: &Value) -> Value {
     answer(id, json!({"behavior": "allow", "updatedInput": input}))

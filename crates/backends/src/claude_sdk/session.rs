@@ -16,10 +16,11 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::backend::Starter;
 use super::control::Link;
-use super::process::{ClaudeProcess, Conversation, Wire, refusal};
+use super::process::{ClaudeProcess, Conversation, Deaf, Wire, refusal};
 use super::protocol;
 use super::start::{self, Handshake};
 use super::translate::Translator;
+use crate::common::drivel::Drivel;
 use crate::common::json::{object, take, take_text, text};
 use crate::common::oddities::Oddities;
 use crate::common::plain::plain_text;
@@ -38,6 +39,9 @@ pub(super) struct ClaudeSession {
     translator: Translator,
     oddities: Oddities,
     stray: StrayOutput,
+    drivel: Drivel,
+    /// Whether it has begun on the prompt, which it says. What came before belongs to a turn that it had by itself.
+    has_begun: bool,
     /// Whether the process is known to be idle and in order.
     is_in_order: bool,
     /// Why the process is lost, where it ended by itself.
@@ -76,6 +80,8 @@ impl ClaudeSession {
             translator: Translator::default(),
             oddities: Oddities::default(),
             stray: StrayOutput::default(),
+            drivel: Drivel::default(),
+            has_begun: false,
             is_in_order: true,
             loss: None,
             notices,
@@ -180,18 +186,37 @@ impl ClaudeSession {
     }
 
     fn hear(&mut self, mut line: Value, into: &mut Vec<AgentUpdate>) {
-        match text(&line, "type") {
+        let kind = text(&line, "type");
+        self.has_begun |= kind == "system" && text(&line, "subtype") == "init";
+        let Some(Used { lease, wire }) = &mut self.used else { return };
+        if !self.has_begun {
+            if kind == "result" {
+                self.oddities.add("ends of turns that were not asked for");
+            }
+            return wire.pass_over(&line);
+        }
+        match kind {
             "control_request"
                 if line.get("request").is_some_and(|it| text(it, "subtype") == "can_use_tool") =>
             {
                 let id = take_text(&mut line, "request_id").unwrap_or_default();
-                self.permission(id, take(&mut line, "request").unwrap_or_default(), into);
+                self.permission(&id, take(&mut line, "request").unwrap_or_default(), into);
             }
-            "control_request" => self.send(refusal(&line)),
-            "control_cancel_request" => self.link.withdraw(text(&line, "request_id")),
+            "control_request" => wire.answer(&refusal(&line)),
+            "control_cancel_request" => {
+                let withdrawn = self.link.withdraw(text(&line, "request_id"));
+                into.extend(withdrawn.into_iter().map(AgentUpdate::PermissionWithdrawn));
+            }
             // To an interrupt, which shows in how the turn ends.
             "control_response" => {}
             _ => {
+                if kind == "system" {
+                    let before = (wire.mode.clone(), wire.model.clone());
+                    wire.learn(&line);
+                    if before != (wire.mode.clone(), wire.model.clone()) {
+                        into.push(AgentUpdate::Settings(wire.settings(lease.warm().effort.as_deref())));
+                    }
+                }
                 let before = into.len();
                 self.translator.line(line, into, &mut self.oddities);
                 // It has told them with all that belongs to them.
@@ -202,13 +227,16 @@ impl ClaudeSession {
         }
     }
 
-    fn permission(&mut self, id: String, mut request: Value, into: &mut Vec<AgentUpdate>) {
+    fn permission(&mut self, id: &str, mut request: Value, into: &mut Vec<AgentUpdate>) {
         let name = take_text(&mut request, "tool_name").unwrap_or_default();
-        let call = take_text(&mut request, "tool_use_id").unwrap_or_else(|| id.clone());
+        let call = take_text(&mut request, "tool_use_id").unwrap_or_else(|| id.to_owned());
         let input = take(&mut request, "input").unwrap_or_default();
-        let Some(ours) = self.link.expect_answer(id.clone(), input.clone()) else {
+        let Some(ours) = self.link.expect_answer(id, &input) else {
             self.oddities.add("more requests for leave than are heard");
-            return self.send(protocol::deny(&id, "too many requests are open"));
+            if let Some(used) = &mut self.used {
+                used.wire.answer(&protocol::deny(id, "too many requests are open"));
+            }
+            return;
         };
         let patch = named_tool::announced(call, &name, input);
         let tool_call = ToolCall { status: ToolStatus::Pending, ..ToolCall::begin(patch) };
@@ -225,12 +253,6 @@ impl ClaudeSession {
             options,
             paths: Vec::new(),
         }));
-    }
-
-    fn send(&self, line: Value) {
-        if let Some(used) = &self.used {
-            used.process().outbox.post(line);
-        }
     }
 
     /// The end of a turn by its last line.
@@ -253,6 +275,15 @@ impl ClaudeSession {
         // What is on standard error may be of earlier turns.
         let printed = Printed { stdout: self.stray.text().to_owned(), stderr: String::new() };
         End { how, usage, printed }
+    }
+
+    /// The end of a turn that is not listened to any longer.
+    fn given_up(&mut self, failure: Failure, into: &mut Vec<AgentUpdate>) -> End {
+        self.link.over();
+        into.extend(self.oddities.take_notice().map(AgentUpdate::Notice));
+        let how = if self.link.is_stopped() { EndedHow::Cancelled } else { EndedHow::Failed(failure) };
+        let printed = Printed { stdout: self.stray.text().to_owned(), stderr: String::new() };
+        End { printed, ..End::new(how) }
     }
 
     /// The end of a turn by the end of its process.
@@ -284,12 +315,11 @@ impl AgentSession for ClaudeSession {
         let mut notices = std::mem::take(&mut self.notices);
         notices.extend(options);
         let Some(Used { lease, wire }) = &self.used else { return Ok(SessionInfo::default()) };
-        let hello = wire.hello.clone().unwrap_or_default();
         let process = lease.warm();
         Ok(SessionInfo {
             agent_session: Some(process.conversation().clone()),
-            settings: hello.settings(&wire.model, &wire.mode, process.effort.as_deref()),
-            commands: hello.commands,
+            settings: wire.settings(process.effort.as_deref()),
+            commands: wire.hello.as_ref().map(|hello| hello.commands.clone()).unwrap_or_default(),
             notices,
         })
     }
@@ -298,10 +328,16 @@ impl AgentSession for ClaudeSession {
         let Some(used) = &mut self.used else {
             return Err(Failure::new(TerminalReason::Internal, "the agent's process was given up"));
         };
+        // One that has ended says so after the prompt, too.
+        used.wire.catch_up().await;
         self.is_in_order = false;
         used.lease.begin();
         self.link.prompted();
-        used.process().outbox.send(&protocol::user(&prompt.text)).await;
+        let outbox = used.process().outbox.clone();
+        if std::mem::take(&mut used.wire.has_own_turn) {
+            outbox.send(protocol::interrupt("interrupt-own").to_string()).await;
+        }
+        outbox.send(protocol::user(&prompt.text).to_string()).await;
         Ok(())
     }
 
@@ -312,20 +348,30 @@ impl AgentSession for ClaudeSession {
                 return Some(self.conclude(into));
             }
             if into.len() > before {
+                self.drivel.end();
                 return None;
             }
             let read = match &mut self.used {
-                Some(used) => used.wire.lines.read().await,
-                None => 0,
+                Some(Used { lease, wire }) => wire.read(&lease.warm().outbox).await,
+                None => Ok(0),
             };
-            if read == 0 {
-                return Some(self.crashed(into).await);
+            let failure = match read {
+                Ok(0) => return Some(self.crashed(into).await),
+                Ok(length) => {
+                    self.drivel.add(length);
+                    self.drivel.failure(self.agent())
+                }
+                Err(Deaf) => Some(Failure::new(TerminalReason::AgentFailed, words::deaf(self.agent()))),
+            };
+            if let Some(failure) = failure {
+                return Some(self.given_up(failure, into));
             }
         }
     }
 
     async fn close(mut self: Box<Self>, how: Close) {
         self.link.over();
+        self.link.settled().await;
         let Some(Used { lease, wire }) = self.used.take() else { return };
         drop(wire);
         if how == Close::Return && self.is_in_order && !self.link.is_ending() {

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::hello::{DEFAULT_MODE, DEFAULT_MODEL, Hello};
-use super::process::{ClaudeProcess, Wire, refusal};
+use super::process::{ClaudeProcess, Deaf, Wire};
 use super::protocol;
+use crate::common::drivel::Drivel;
 use crate::common::json::{object, text};
 use crate::common::plain::plain_text;
 use crate::common::printed::StrayOutput;
@@ -33,6 +34,8 @@ pub(super) enum Trouble {
     Silent(&'static str),
     /// It prints, and not its protocol.
     Garbage,
+    /// It asks, and does not read the answers.
+    Deaf,
 }
 
 /// A handshake under way.
@@ -72,7 +75,7 @@ impl Handshake<'_> {
         let set = self.ask("set_model", json!({"subtype": "set_model", "model": name})).await?;
         Ok(match set {
             Ok(_) => {
-                self.wire.model = wanted;
+                self.wire.model_is(wanted);
                 None
             }
             Err(why) => Some(self.ignored("model", &wanted, &why)),
@@ -81,20 +84,26 @@ impl Handshake<'_> {
 
     async fn mode(&mut self, spec: &SessionSpec, hello: &Hello) -> Result<Option<Notice>, Trouble> {
         let mut notice = None;
-        let wanted = match &spec.mode {
-            None => DEFAULT_MODE.to_owned(),
-            Some(wanted) => hello.mode(wanted.as_str()).unwrap_or_else(|| {
+        let known = spec.mode.as_ref().and_then(|wanted| {
+            let mode = hello.mode(wanted.as_str());
+            if mode.is_none() {
                 let modes = hello.settings("", "", None).mode.choices;
                 let modes: Vec<String> = modes.into_iter().map(|mode| mode.id).collect();
                 let why = format!("it is offered {}", modes.join(", "));
                 notice = Some(self.ignored("mode", wanted.as_str(), &why));
-                DEFAULT_MODE.to_owned()
-            }),
+            }
+            mode
+        });
+        let wanted = match (known, &self.wire.mode) {
+            (Some(wanted), _) => wanted,
+            // Its own mode, which it is in still.
+            (None, None) => return Ok(notice),
+            (None, Some(_)) => self.wire.own_mode.clone().unwrap_or_else(|| DEFAULT_MODE.to_owned()),
         };
-        if wanted != self.wire.mode {
+        if self.wire.mode.as_ref() != Some(&wanted) {
             let set = json!({"subtype": "set_permission_mode", "mode": wanted});
             match self.ask("set_permission_mode", set).await? {
-                Ok(_) => self.wire.mode = wanted,
+                Ok(_) => self.wire.mode = Some(wanted),
                 Err(why) => notice = Some(self.ignored("mode", &wanted, &why)),
             }
         }
@@ -106,19 +115,25 @@ impl Handshake<'_> {
         *self.requests += 1;
         let id = format!("request-{}", self.requests);
         let until = Instant::now() + ANSWER;
-        self.process.outbox.send(&protocol::request(&id, request)).await;
+        let mut said = Drivel::default();
+        let request = protocol::request(&id, request).to_string();
+        if timeout_at(until, self.process.outbox.send(request)).await.is_err() {
+            return Err(Trouble::Silent(what));
+        }
         loop {
             while let Some(line) = self.wire.lines.next_line() {
                 if let Some(answer) = self.hear(line, &id) {
                     return Ok(answer);
                 }
             }
-            if self.stray.lines() > MOST_STRAY_LINES {
+            let agent = self.process.entry.name.as_str();
+            if self.stray.lines() > MOST_STRAY_LINES || said.failure(agent).is_some() {
                 return Err(Trouble::Garbage);
             }
-            match timeout_at(until, self.wire.lines.read()).await {
-                Ok(0) => return Err(Trouble::Closed),
-                Ok(_) => {}
+            match timeout_at(until, self.wire.read(&self.process.outbox)).await {
+                Ok(Ok(0)) => return Err(Trouble::Closed),
+                Ok(Ok(length)) => said.add(length),
+                Ok(Err(Deaf)) => return Err(Trouble::Deaf),
                 Err(_) => return Err(Trouble::Silent(what)),
             }
         }
@@ -142,15 +157,10 @@ impl Handshake<'_> {
                 let response = line.get_mut("response").map(Value::take).unwrap_or_default();
                 (text(&response, "request_id") == id).then(|| read_answer(response))
             }
-            "control_request" => {
-                self.process.outbox.post(refusal(&line));
+            _ => {
+                self.wire.pass_over(&line);
                 None
             }
-            "result" => {
-                self.wire.note_cost(&line);
-                None
-            }
-            _ => None,
         }
     }
 
@@ -190,6 +200,7 @@ pub(super) async fn failure_of(
             format!("agent {agent} did not answer {what} within {}", words::time(ANSWER))
         }
         Trouble::Garbage => format!("agent {agent} prints what is not its control protocol"),
+        Trouble::Deaf => words::deaf(agent),
     };
     let stderr = plain_text(&wire.child.stderr_tail());
     let reason = failure::of_message(stderr.lines().last().unwrap_or_default()).reason;

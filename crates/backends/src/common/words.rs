@@ -18,6 +18,11 @@ pub(crate) fn ending(exit: Option<Exit>) -> String {
     }
 }
 
+/// `agent x does not read the answers to what it asks`.
+pub(crate) fn deaf(agent: &str) -> String {
+    format!("agent {agent} does not read the answers to what it asks")
+}
+
 /// Appends what the agent printed, if anything.
 pub(crate) fn with_output(mut text: String, stdout: &str, stderr: &str) -> String {
     for (stream, printed) in [("standard output", stdout), ("standard error", stderr)] {

@@ -1,114 +1,12 @@
-//! Claude Code's control protocol with a small program that speaks it.
+//! Claude Code's control protocol, as it should be.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
-use backends::claude_sdk::{ClaudeSdk, ClaudeSettings};
-use backends::pool::{Keeper, Pool, PoolSettings};
-use backends::registry::{Registry, UserAgent};
-use dispatch_core::agent::{AgentUpdate, Answer, EndedHow, NoticeCode, PermissionRequest, ToolStatus};
-use dispatch_core::ports::{Close, SessionSpec};
+use dispatch_core::agent::{AgentUpdate, Answer, EndedHow, NoticeCode, ToolStatus};
+use dispatch_core::ports::Close;
 use dispatch_core::profile::Stop;
 use dispatch_core::task::Name;
-use tempfile::TempDir;
 
-use crate::common::{Turn, assert_nothing_left, launcher, program, spec, text, within};
-
-/// It says what it was told, and what it costs adds up.
-const CLAUDE: &str = r#"
-echo "$$ $*" >> starts
-for arg in "$@"; do case "$arg" in
-    --session-id=*) id=${arg#*=};;
-    --resume=lost) echo "No conversation found with session ID: lost" >&2; exit 1;;
-    --resume=*) id=${arg#*=};;
-esac; done
-turn=0; model=none; mode=none
-say() { printf '%s\n' "$1"; }
-text() { say '{"type":"assistant","message":{"content":[{"type":"text","text":"'"$1"'"}]}}'; }
-answer() { rest=${line#*\"request_id\":\"}; say '{"type":"control_response","response":{"subtype":"success","request_id":"'"${rest%%\"*}"'","response":'"$1"'}}'; }
-result() { say '{"type":"result","subtype":"success","is_error":'"$1"',"terminal_reason":"'"$2"'","result":"r","total_cost_usd":'$turn'.5,"usage":{"input_tokens":3,"output_tokens":4},"modelUsage":{"m":{"contextWindow":1000}}}'; }
-while IFS= read -r line; do case "$line" in
-    *'"subtype":"initialize"'*) answer '{"commands":[{"name":"review","description":"d","argumentHint":"<x>"}],"models":[{"value":"default","displayName":"D","description":"","supportedEffortLevels":["low"]},{"value":"opus","displayName":"Opus","description":""}]}';;
-    *'"subtype":"set_model"'*) model=${line#*\"model\":}; model=$(printf %s "${model%%,*}" | tr -d '"}'); answer '{}';;
-    *'"subtype":"set_permission_mode"'*) mode=${line#*\"mode\":\"}; mode=${mode%%\"*}; answer '{}';;
-    *'"subtype":"interrupt"'*) answer '{}';;
-    *'"type":"user"'*)
-        turn=$((turn + 1))
-        say '{"type":"system","subtype":"init","session_id":"'$id'","slash_commands":["x"]}'
-        case "$line" in
-            *settings*) text "$model $mode"; result false completed;;
-            *ask*)
-                say '{"type":"assistant","message":{"content":[{"type":"tool_use","id":"t1","name":"Write","input":{"file_path":"a","content":"b"}}]}}'
-                say '{"type":"control_request","request_id":"7","request":{"subtype":"can_use_tool","tool_name":"Write","input":{"file_path":"a","content":"b"},"tool_use_id":"t1"}}'
-                IFS= read -r line
-                case "$line" in *'"behavior":"allow"'*'"updatedInput":{'*) failed=false;; *) failed=true;; esac
-                say '{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"t1","is_error":'$failed',"content":"c"}]}}'
-                result false completed;;
-            *hang*)
-                text waiting
-                while IFS= read -r line; do case "$line" in *'"subtype":"interrupt"'*) break;; esac; done
-                answer '{}'; result true aborted_streaming;;
-            *deaf*) text deaf; trap '' TERM; while :; do sleep 1; done;;
-            *die*) exit 9;;
-            *) text "turn $turn"; result false completed;;
-        esac;;
-esac; done
-"#;
-
-struct Fixture {
-    worktree: TempDir,
-    _programs: TempDir,
-    backend: ClaudeSdk,
-    pool: Arc<Pool>,
-    spec: SessionSpec,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        let (worktree, programs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let path = program(programs.path(), CLAUDE).to_str().unwrap().to_owned();
-        let user = UserAgent { program: Some(path), ..UserAgent::default() };
-        let registry = Registry::new([(Name::new("claude").unwrap(), user)]).unwrap();
-        let pool = Pool::new(PoolSettings::default());
-        let settings = ClaudeSettings { grace: Duration::from_secs(1), ..ClaudeSettings::new(launcher()) };
-        let backend = ClaudeSdk::new(Arc::new(registry), settings, Arc::clone(&pool));
-        let spec = spec(worktree.path(), "claude");
-        Self { worktree, _programs: programs, backend, pool, spec }
-    }
-
-    async fn prompt(&self, prompt: &str) -> Turn {
-        Turn::begin(&self.backend, self.spec.clone(), prompt).await
-    }
-
-    /// A turn that ends well; its text, and what it cost.
-    async fn run(&mut self, prompt: &str) -> (String, f64) {
-        let mut turn = self.prompt(prompt).await;
-        let end = turn.end().await;
-        assert_eq!(end.how, EndedHow::Completed);
-        self.spec.resume.clone_from(&turn.info.agent_session);
-        within(turn.session.close(Close::Return)).await;
-        (text(&turn.updates), end.usage.cost.unwrap().amount)
-    }
-
-    /// One line for each process that was started.
-    fn starts(&self) -> Vec<String> {
-        let starts = std::fs::read_to_string(Path::new(self.worktree.path()).join("starts")).unwrap();
-        starts.lines().map(str::to_owned).collect()
-    }
-
-    async fn shut_down(self) {
-        within(self.pool.shut_down()).await;
-        assert_nothing_left(&self.spec);
-    }
-}
-
-fn asked(update: &AgentUpdate) -> Option<PermissionRequest> {
-    match update {
-        AgentUpdate::Permission(request) => Some(request.clone()),
-        _ => None,
-    }
-}
+use crate::claude::{Fixture, asked};
+use crate::common::{assert_nothing_left, text, within};
 
 #[tokio::test]
 async fn turns_of_a_chat_share_a_process_and_each_costs_its_own() {

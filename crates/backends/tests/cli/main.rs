@@ -6,6 +6,9 @@
 #[path = "../acp/agent_process.rs"]
 #[allow(dead_code, reason = "shared with the tests of `acp`; here it is the supervisor only")]
 mod agent_process;
+mod asking;
+mod between;
+mod claude;
 mod common;
 mod control_protocol;
 mod once;
