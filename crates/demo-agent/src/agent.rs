@@ -99,7 +99,7 @@ impl Reopened {
 type Reacted = Result<Reaction, Refusal>;
 
 impl Agent {
-    pub fn new(args: Args) -> Result<Self, Halt> {
+    pub fn new(args: Args, wire: Wire) -> Result<Self, Halt> {
         let archive = match args.state.as_deref().map(Archive::open).transpose() {
             Ok(archive) => archive,
             Err(err) => {
@@ -108,7 +108,7 @@ impl Agent {
             }
         };
         Ok(Self {
-            wire: Wire::new(),
+            wire,
             args,
             archive,
             sessions: HashMap::new(),
@@ -258,7 +258,9 @@ impl Agent {
             return Err(Refusal { code: -32603, message: "this agent makes no sessions".into() });
         }
         let cwd = working_directory(params)?;
-        let id = self.fresh_id();
+        // A front's host may choose the id.
+        let chosen = params["_meta"]["sessionId"].as_str().map(str::to_owned);
+        let id = chosen.unwrap_or_else(|| self.fresh_id());
         if let Some(Err(err)) = self.archive.as_ref().map(|archive| archive.create(&id)) {
             return Err(Refusal { code: -32603, message: format!("cannot keep the conversation: {err}") });
         }

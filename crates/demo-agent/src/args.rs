@@ -1,9 +1,10 @@
 //! The command line.
 
+use crate::front::stream_json::Options;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// What the command line asked for.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Args {
     /// Where conversations are kept; `None` forgets them at exit.
     pub state: Option<PathBuf>,
@@ -13,10 +14,24 @@ pub(crate) struct Args {
     pub faults: Vec<Fault>,
     /// Print the help and end.
     pub help: bool,
+    /// What is spoken.
+    pub protocol: Protocol,
+}
+
+/// What is spoken with the host.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Protocol {
+    /// The Agent Client Protocol.
+    #[default]
+    Acp,
+    /// What Claude Code speaks.
+    StreamJson(Options),
+    /// What opencode's server speaks.
+    Opencode,
 }
 
 /// One misbehaviour from the start.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     Exit(u8),
     Garbage,
@@ -59,6 +74,14 @@ impl Args {
                 Some("--ledger") => parsed.ledger = Some(value()?.into()),
                 Some("--fault") => parsed.faults.push(Fault::parse(&value()?.to_string_lossy())?),
                 Some("--help" | "-h") => parsed.help = true,
+                // From here on the arguments are those of the program in whose place we are.
+                Some("stream-json") => {
+                    parsed.protocol = Protocol::StreamJson(Options::parse(args.by_ref()));
+                }
+                Some("serve") => {
+                    parsed.protocol = Protocol::Opencode;
+                    args.by_ref().for_each(drop);
+                }
                 _ => return Err(format!("unknown argument {}", arg.display())),
             }
         }

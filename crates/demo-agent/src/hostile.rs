@@ -36,7 +36,7 @@ impl Turn<'_> {
                 self.agent.wire.flush()?;
                 return Err(Halt::Exit(code));
             }
-            M::CloseStdout => self.agent.wire.close_stdout()?,
+            M::CloseStdout => self.agent.wire.close_sink()?,
             M::Garbage(lines) => self.garbage(lines)?,
             M::LongLine(bytes) => {
                 self.agent.wire.raw_filler(bytes)?;

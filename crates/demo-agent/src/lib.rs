@@ -9,6 +9,13 @@
 //! host is awaited, a cancel does not end the waiting: a host that leaves a permission request unanswered
 //! never gets the prompt's answer, as with gemini, goose and vibe. A second prompt during a turn is an error.
 //!
+//! # Other protocols
+//!
+//! With the argument `stream-json` it speaks Claude Code's control protocol instead, or takes one prompt as `claude -p`
+//! does; with `serve` it is a server as opencode's is. Both are fronts, which translate for an agent behind them that
+//! runs on a thread of its own, so that every directive works over each of them. They keep to recordings of Claude
+//! Code 2.1.197 and opencode 1.18.33, as far as a host needs it.
+//!
 //! # The language of prompts
 //!
 #![doc = include_str!("language.md")]
@@ -17,6 +24,7 @@ mod agent;
 mod args;
 mod files;
 mod friendly;
+mod front;
 mod history;
 mod hostile;
 mod script;
@@ -28,8 +36,8 @@ mod wire;
 
 use crate::{
     agent::Agent,
-    args::{Args, Fault},
-    wire::Halt,
+    args::{Args, Fault, Protocol},
+    wire::Wire,
 };
 use std::{ffi::OsString, process::ExitCode};
 
@@ -59,14 +67,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             _ => {}
         }
     }
-    match Agent::new(args).and_then(|mut agent| agent.serve()) {
-        Ok(()) | Err(Halt::HostGone) => ExitCode::SUCCESS,
-        Err(Halt::Exit(code)) => ExitCode::from(code),
-        Err(why) => {
-            eprintln!("demo-agent: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    let ended = match args.protocol.clone() {
+        Protocol::Acp => Agent::new(args, Wire::standard()).and_then(|mut agent| agent.serve()),
+        Protocol::StreamJson(options) => front::stream_json::run(args, options),
+        Protocol::Opencode => front::opencode::run(args),
+    };
+    ExitCode::from(ended.map_or_else(|why| why.code(), |()| 0))
 }
 
 /// The language as plain text.

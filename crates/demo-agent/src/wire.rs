@@ -1,4 +1,4 @@
-//! The two pipes to the host: lines in, lines out.
+//! The two pipes to the host: lines in, lines out. The program's own standard streams, or those to a front.
 //!
 //! Everything happens on one thread: whoever waits, waits in [`Wire::next`], and a message that arrives
 //! meanwhile is handled there. Output is collected and written when [`BATCH`] bytes are there or when
@@ -12,8 +12,7 @@ use nix::{
 use serde_json::{Value, json};
 use std::{
     fmt,
-    io::{stdin, stdout},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -50,6 +49,29 @@ impl fmt::Display for Halt {
     }
 }
 
+impl Halt {
+    /// The exit code of a process that ends by it, which complains where something is wrong.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::HostGone => 0,
+            Self::Exit(code) => *code,
+            Self::Broken(_) | Self::LineTooLong => {
+                eprintln!("demo-agent: {self}");
+                1
+            }
+        }
+    }
+}
+
+impl From<std::io::Error> for Halt {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::HostGone,
+            _ => Self::Broken(Errno::from_raw(error.raw_os_error().unwrap_or(0))),
+        }
+    }
+}
+
 /// What became ready while waiting.
 pub(crate) enum Ready {
     /// A line of the host, not empty.
@@ -60,15 +82,17 @@ pub(crate) enum Ready {
     Late,
 }
 
-/// stdin and stdout.
+/// Where lines come from, and where they go.
 pub(crate) struct Wire {
+    source: OwnedFd,
+    sink: OwnedFd,
     input: Vec<u8>,
     /// Bytes of `input` that are known to hold no newline.
     scanned: usize,
     output: Vec<u8>,
-    /// Stdin has ended and the agent was told to go on.
+    /// The source has ended and the agent was told to go on.
     deaf: bool,
-    /// Do not end when stdin does.
+    /// Do not end when the source does.
     pub ignore_eof: bool,
     /// Request ids are strings instead of 0, 1, 2 …
     pub string_ids: bool,
@@ -76,8 +100,10 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub fn new() -> Self {
+    pub fn new(source: OwnedFd, sink: OwnedFd) -> Self {
         Self {
+            source,
+            sink,
             input: Vec::new(),
             scanned: 0,
             output: Vec::with_capacity(BATCH),
@@ -86,6 +112,13 @@ impl Wire {
             string_ids: false,
             next_id: 0,
         }
+    }
+
+    /// stdin and stdout. To be called once: nobody else uses them from then on.
+    pub fn standard() -> Self {
+        // SAFETY: every program begins with these two, and nothing else in this one uses them.
+        let [source, sink] = [0, 1].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        Self::new(source, sink)
     }
 
     /// Writes what is collected, then waits for a line, for `other`, or for the deadline.
@@ -105,11 +138,10 @@ impl Wire {
         }
     }
 
-    /// Whether stdin and `other` can be read.
+    /// Whether the source and `other` can be read.
     fn poll(&self, timeout: Option<Duration>, other: Option<BorrowedFd<'_>>) -> Result<(bool, bool), Halt> {
-        let stdin = stdin();
         let mut fds = Vec::with_capacity(2);
-        fds.extend((!self.deaf).then(|| PollFd::new(stdin.as_fd(), PollFlags::POLLIN)));
+        fds.extend((!self.deaf).then(|| PollFd::new(self.source.as_fd(), PollFlags::POLLIN)));
         fds.extend(other.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         // One millisecond more, since poll rounds down and must not spin before the deadline.
         let timeout = timeout.map_or(PollTimeout::NONE, |left| match left {
@@ -128,7 +160,7 @@ impl Wire {
 
     fn fill(&mut self) -> Result<(), Halt> {
         let mut chunk = [0; 64 << 10];
-        match nix::unistd::read(stdin(), &mut chunk) {
+        match nix::unistd::read(&self.source, &mut chunk) {
             Ok(0) if self.ignore_eof => {
                 self.deaf = true;
                 // SAFETY: a plain system call. A failed test must not leave a deaf agent for good.
@@ -198,12 +230,11 @@ impl Wire {
     pub fn flush(&mut self) -> Result<(), Halt> {
         let mut written = 0;
         while written < self.output.len() {
-            match nix::unistd::write(stdout(), &self.output[written..]) {
+            match nix::unistd::write(&self.sink, &self.output[written..]) {
                 Ok(n) => written += n,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
-                    let out = stdout();
-                    let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
+                    let mut fds = [PollFd::new(self.sink.as_fd(), PollFlags::POLLOUT)];
                     poll(&mut fds, PollTimeout::NONE).or_else(again).map_err(Halt::Broken)?;
                 }
                 Err(Errno::EPIPE) => return Err(Halt::HostGone),
@@ -214,13 +245,13 @@ impl Wire {
         Ok(())
     }
 
-    /// Closes stdout for whoever reads it. Later output goes nowhere.
-    pub fn close_stdout(&mut self) -> Result<(), Halt> {
+    /// Closes the sink for whoever reads it. Later output goes nowhere.
+    pub fn close_sink(&mut self) -> Result<(), Halt> {
         self.flush()?;
         let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null");
         let nowhere =
             nowhere.map_err(|err| Halt::Broken(Errno::from_raw(err.raw_os_error().unwrap_or(0))))?;
-        nix::unistd::dup2_stdout(nowhere).map_err(Halt::Broken)
+        nix::unistd::dup2(nowhere, &mut self.sink).map_err(Halt::Broken)
     }
 }
 

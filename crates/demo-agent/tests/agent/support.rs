@@ -73,6 +73,11 @@ impl Host {
         stdin.write_all(format!("{message}\n").as_bytes()).unwrap();
     }
 
+    /// Sends text that need not be a message, nor a line.
+    pub fn send_text(&mut self, text: &str) {
+        self.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
     pub fn request(&mut self, method: &str, params: Value) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
@@ -135,14 +140,19 @@ impl Host {
         (messages.into_iter().map(|message| message["params"]["update"].clone()).collect(), answer)
     }
 
-    /// Waits until the agent says an update for which `is` holds.
-    pub fn until_update(&self, is: impl Fn(&Value) -> bool) -> Value {
+    /// Waits for a message for which `is` holds.
+    pub fn until(&self, is: impl Fn(&Value) -> bool) -> Value {
         loop {
             let message = self.message();
-            if is(&message["params"]["update"]) {
-                return message["params"]["update"].clone();
+            if is(&message) {
+                return message;
             }
         }
+    }
+
+    /// Waits until the agent says an update for which `is` holds.
+    pub fn until_update(&self, is: impl Fn(&Value) -> bool) -> Value {
+        self.until(|message| is(&message["params"]["update"]))["params"]["update"].take()
     }
 
     pub fn close_stdin(&mut self) {
