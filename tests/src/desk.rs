@@ -1,4 +1,4 @@
-//! A machine on which one real agent is installed, configured as a user would do it, and its model.
+//! A machine on which one real agent is installed, or none, configured as a user would do it, and its model.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,9 +15,9 @@ use crate::{
     real_agents::{Approval, RealAgent, Site, tool},
 };
 
-/// A machine with one agent.
+/// A machine with one agent, or none.
 pub struct Desk {
-    /// The agent as boocoder's registry calls it.
+    /// The agent as boocoder's registry calls it, or `native`.
     pub agent: &'static str,
     /// Where boocoder runs.
     pub machine: Machine,
@@ -34,7 +34,9 @@ impl Desk {
     pub fn new(agent: &RealAgent, name: &'static str, config: &str) -> Self {
         let (server, mut machine) = (ModelServer::start(), Machine::new());
         let dir = machine.root().join("agent");
-        let env = agent.env(&Site { model_url: &server.url(), dir: &dir, approval: Approval::Ask });
+        // codex 0.169 refuses to start with the one policy under which its adapter asks, and by itself it asks nothing.
+        let approval = if name == "codex" { Approval::Allow } else { Approval::Ask };
+        let env = agent.env(&Site { model_url: &server.url(), dir: &dir, approval });
         let env = env.iter().filter(|(name, _)| name != "PATH");
         // For plain text, JSON's strings are TOML's.
         let lines = env.map(|(name, value)| format!("{name} = {}\n", Value::from(value.as_str())));
@@ -47,6 +49,19 @@ impl Desk {
         let path = env::var("PATH").expect("a PATH");
         machine.set("PATH", format!("{}:{path}", programs.display()));
         Self { agent: name, machine, server }
+    }
+
+    /// A desk without an agent, whose configuration begins with `config`: boocoder itself asks the model.
+    ///
+    /// # Panics
+    /// When nothing can be written.
+    #[must_use]
+    pub fn native(config: &str) -> Self {
+        let (server, mut machine) = (ModelServer::start(), Machine::new());
+        let endpoint =
+            format!("endpoint = \"{}/v1\"\nmodel = \"mock-1\"\napi_key = \"scripted\"\n", server.url());
+        machine.configure(&format!("{config}\n[native]\n{endpoint}"));
+        Self { agent: "native", machine, server }
     }
 
     /// The arguments of a run that allows what the agent asks leave for.

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use finished::Finished;
+pub use finished::{Finished, assert_turn_in_order};
 pub use live::{Live, Serve};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -1,96 +1,77 @@
-//! Every scenario with every real agent over every route: `docs/matrix.md` is what comes of it.
+//! The scenarios with every real agent over every route: `docs/matrix.md` is what comes of them.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
 use boocoder_tests::{
-    desk::Desk,
-    matrix::{DIFFERENCES, ONE_SHOT_ACP, ROUTES, Route, SCENARIOS, Scenario, expected, markdown},
-    real_agents::{AGENTS, CLAUDE, CODEX, GEMINI, GOOSE, OPENCODE, QWEN, RealAgent},
+    matrix::{
+        CLAUDE_SDK, Column, DIFFERENCES, Extent, NATIVE, ONE_SHOT_ACP, ONE_SHOT_CLI, OPENCODE_SERVER, ROUTES,
+        Route, SCENARIOS, WARM_ACP, WORKERS, Worker, difference, markdown,
+    },
+    real_agents::{CLAUDE, CODEX, GEMINI, GOOSE, OPENCODE, QWEN},
 };
 
-/// A turn without a word from the agent ends after so many seconds: longer than any start of an agent's tool or
-/// answer, and shorter than what agents spend on retries in silence.
-const LIMITS: &str = "[limits]\nsilence_s = 30\n";
-
-/// Plays all scenarios with one agent on one route, and compares what came of them.
-fn column(route: &Route, agent: &RealAgent) {
-    let Ok(name) = (route.agent)(agent) else { return };
-    let desk = Desk::new(agent, name, &format!("{}{LIMITS}", route.config));
-    let untouched = desk.repository();
-    let mut differ = Vec::new();
-    for scenario in &SCENARIOS {
-        let since = Instant::now();
-        let (observed, expected) = (observe(&desk, scenario), expected(route, agent, scenario));
-        let seconds = since.elapsed().as_secs_f32();
-        let line =
-            format!("{} over {}: {:30} {seconds:5.1} s  {observed}", agent.name, route.name, scenario.name);
-        println!("{line}");
-        if observed != expected {
-            differ.push(format!("{line}, not {expected}"));
-        }
-    }
-    desk.assert_untouched(&untouched);
-    assert!(differ.is_empty(), "{}", differ.join("\n"));
-}
-
-fn observe(desk: &Desk, scenario: &Scenario) -> String {
-    let played = catch_unwind(AssertUnwindSafe(|| (scenario.play)(desk)));
-    let observed = played.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-        format!("panicked: {}", text.unwrap_or_default())
-    });
-    match desk.machine.wait_for_no_process(Duration::from_secs(5)) {
-        Ok(()) => observed,
-        Err(left) => format!("{observed}, but {} processes are left", left.len()),
-    }
-}
-
-/// A module for each route with a test for each agent, as each test is a process of its own.
+/// A module for each route with a test for each column, as each test is a process of its own, and with how much of it is
+/// played unless the environment says otherwise: everything where that takes a minute, elsewhere the core of it.
 macro_rules! columns {
-    ($($route:ident: $row:expr;)*) => { $(
-        mod $route {
+    ($($module:ident: $route:ident { $($test:ident: $worker:expr, $extent:ident;)* })*) => {
+        $(mod $module {
             use super::*;
 
-            #[test]
-            fn real_agent_opencode() {
-                column(&$row, &OPENCODE);
-            }
+            $(#[test]
+            fn $test() {
+                let column = Column { route: &$route, worker: $worker };
+                column.play(Extent::asked().unwrap_or(Extent::$extent));
+            })*
+        })*
 
-            #[test]
-            fn real_agent_goose() {
-                column(&$row, &GOOSE);
-            }
-
-            #[test]
-            fn real_agent_claude() {
-                column(&$row, &CLAUDE);
-            }
-
-            #[test]
-            fn real_agent_qwen() {
-                column(&$row, &QWEN);
-            }
-
-            #[test]
-            fn real_agent_gemini() {
-                column(&$row, &GEMINI);
-            }
-
-            #[test]
-            fn real_agent_codex() {
-                column(&$row, &CODEX);
-            }
+        /// The columns that have a test.
+        fn tested() -> Vec<(&'static str, &'static str)> {
+            vec![$($(($route.name, $worker.name()),)*)*]
         }
-    )* };
+    };
 }
 
 columns! {
-    one_shot_acp: ONE_SHOT_ACP;
+    native_inference: NATIVE {
+        without_an_agent: Worker::Native, Whole;
+    }
+    opencode_server: OPENCODE_SERVER {
+        real_agent_opencode: Worker::Agent(&OPENCODE), Core;
+    }
+    claude_sdk: CLAUDE_SDK {
+        real_agent_claude: Worker::Agent(&CLAUDE), Core;
+    }
+    warm_acp: WARM_ACP {
+        real_agent_opencode: Worker::Agent(&OPENCODE), Core;
+        real_agent_goose: Worker::Agent(&GOOSE), Whole;
+        real_agent_claude: Worker::Agent(&CLAUDE), Core;
+        real_agent_qwen: Worker::Agent(&QWEN), Core;
+        real_agent_gemini: Worker::Agent(&GEMINI), Core;
+        real_agent_codex: Worker::Agent(&CODEX), Core;
+    }
+    one_shot_acp: ONE_SHOT_ACP {
+        real_agent_opencode: Worker::Agent(&OPENCODE), Core;
+        real_agent_goose: Worker::Agent(&GOOSE), Core;
+        real_agent_claude: Worker::Agent(&CLAUDE), Core;
+        real_agent_qwen: Worker::Agent(&QWEN), Core;
+        real_agent_gemini: Worker::Agent(&GEMINI), Core;
+        real_agent_codex: Worker::Agent(&CODEX), Core;
+    }
+    one_shot_cli: ONE_SHOT_CLI {
+        real_agent_opencode: Worker::Agent(&OPENCODE), Core;
+        real_agent_goose: Worker::Agent(&GOOSE), Core;
+        real_agent_claude: Worker::Agent(&CLAUDE), Core;
+        real_agent_qwen: Worker::Agent(&QWEN), Core;
+        real_agent_gemini: Worker::Agent(&GEMINI), Core;
+        real_agent_codex: Worker::Agent(&CODEX), Core;
+    }
+}
+
+#[test]
+fn every_column_that_can_be_has_a_test() {
+    let cells = ROUTES.into_iter().flat_map(|route| WORKERS.map(|worker| (route, worker)));
+    let can_be = cells.filter(|(route, worker)| (route.called)(*worker).is_ok());
+    assert_eq!(tested(), can_be.map(|(route, worker)| (route.name, worker.name())).collect::<Vec<_>>());
 }
 
 #[test]
@@ -103,11 +84,18 @@ fn the_docs_show_the_matrix() {
 
 #[test]
 fn every_difference_is_that_of_a_cell() {
-    for difference in &DIFFERENCES {
-        let is_known = |name: &str| AGENTS.iter().any(|agent| agent.name == name);
-        assert!(difference.agents.iter().all(|name| is_known(name)), "{difference:?}");
-        let is_route = |name: &str| ROUTES.iter().any(|route| route.name == name);
-        assert!(difference.routes.iter().all(|name| is_route(name)), "{difference:?}");
-        assert!(SCENARIOS.iter().any(|scenario| scenario.name == difference.scenario), "{difference:?}");
+    let is_among = |names: &[&str], known: &[&str]| names.iter().all(|name| known.contains(name));
+    let scenarios: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+    let columns = ROUTES.into_iter().flat_map(|route| WORKERS.map(|worker| (route, worker)));
+    let columns: Vec<_> = columns.filter(|(route, worker)| (route.called)(*worker).is_ok()).collect();
+    for wanted in DIFFERENCES {
+        assert!(is_among(wanted.workers, &WORKERS.map(Worker::name)), "{wanted:?}");
+        assert!(is_among(wanted.routes, &ROUTES.map(|route| route.name)), "{wanted:?}");
+        assert!(is_among(wanted.scenarios, &scenarios), "{wanted:?}");
+        let is_its = |(route, worker): &(&Route, Worker)| {
+            let mut found = SCENARIOS.iter().filter_map(|scenario| difference(route, *worker, scenario));
+            found.any(|found| std::ptr::eq(found, wanted))
+        };
+        assert!(columns.iter().any(is_its), "no cell is told by {wanted:?}");
     }
 }

@@ -1,7 +1,9 @@
 //! The scripted model server, asked by hand.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
 
-use boocoder_tests::model_server::{Answer, Call, Ending, ModelError, ModelServer, Moment, Reply, Script};
+use boocoder_tests::model_server::{
+    Answer, Call, Ending, ModelError, ModelServer, Moment, NO_SUCH_MODEL, Reply, Script,
+};
 use serde_json::{Value, json};
 use std::{
     io::{Read, Write},
@@ -76,6 +78,19 @@ fn deltas_reasoning_and_usage_are_streamed() {
 }
 
 #[test]
+fn a_model_that_is_not_there_and_a_call_that_no_tool_can_do() {
+    let server = ModelServer::start();
+    let mut asked = prompt("go");
+    asked["model"] = json!(format!("mock/{NO_SUCH_MODEL}"));
+    assert!(rest(ask(&server, &asked)).starts_with("HTTP/1.0 404 "));
+    let shell = || Reply::new().call(Call::shell("ls"));
+    server.when("strict", Script::new().then(shell()));
+    server.when("lenient", Script::new().then(shell().or_say("I cannot.")));
+    assert!(rest(ask(&server, &prompt("strict"))).starts_with("HTTP/1.0 400 "));
+    assert!(rest(ask(&server, &prompt("lenient"))).contains("I cannot."));
+}
+
+#[test]
 fn the_models_are_listed() {
     let server = ModelServer::start();
     let mut stream = TcpStream::connect(server.url().strip_prefix("http://").unwrap()).unwrap();
@@ -128,6 +143,7 @@ fn errors_are_as_a_real_server_sends_them_and_a_retry_gets_the_answer() {
         Answer::Error(ModelError::Overloaded { retry_after: 7 }),
         Answer::Error(ModelError::Internal),
         Answer::Error(ModelError::ContextTooLong),
+        Answer::Error(ModelError::NoSuchModel),
     ];
     server.when("go", Script::new().then_after(failures, Reply::text("at last")));
     let expected = [
@@ -135,6 +151,7 @@ fn errors_are_as_a_real_server_sends_them_and_a_retry_gets_the_answer() {
         ("429 ", "retry-after: 7"),
         ("500 ", "internal_error"),
         ("400 ", "context_length"),
+        ("404 ", "model_not_found"),
     ];
     for (status, detail) in expected {
         let response = rest(ask(&server, &prompt("go")));
@@ -226,8 +243,8 @@ struct Format {
     answer: &'static [&'static str],
     /// What stands for an end at the output limit, and for one by the content filter.
     endings: [&'static str; 2],
-    /// What is in the answer to a key that is refused, and to a prompt that is too long.
-    errors: [&'static str; 2],
+    /// What is in the answer to a key that is refused, to a prompt that is too long, and where there is no such model.
+    errors: [&'static str; 3],
 }
 
 fn schema() -> Value {
@@ -261,7 +278,7 @@ const FORMATS: [Format; 3] = [
             r#""type":"response.completed""#,
         ],
         endings: [r#""reason":"max_output_tokens""#, r#""reason":"content_filter""#],
-        errors: ["invalid_api_key", "context_length_exceeded"],
+        errors: ["invalid_api_key", "context_length_exceeded", "model_not_found"],
     },
     Format {
         path: "/v1/messages?beta=true",
@@ -294,7 +311,7 @@ const FORMATS: [Format; 3] = [
             "event: message_stop",
         ],
         endings: [r#""stop_reason":"max_tokens""#, r#""stop_reason":"refusal""#],
-        errors: ["authentication_error", "prompt is too long"],
+        errors: ["authentication_error", "prompt is too long", "not_found_error"],
     },
     Format {
         path: "/v1beta/models/m:streamGenerateContent?alt=sse",
@@ -319,7 +336,7 @@ const FORMATS: [Format; 3] = [
             r#""finishReason":"STOP""#,
         ],
         endings: [r#""finishReason":"MAX_TOKENS""#, r#""finishReason":"SAFETY""#],
-        errors: ["UNAUTHENTICATED", "exceeds the maximum number of tokens"],
+        errors: ["UNAUTHENTICATED", "exceeds the maximum number of tokens", "NOT_FOUND"],
     },
 ];
 
@@ -357,7 +374,11 @@ fn every_format_has_its_own_ends_and_errors() {
             let answer = ask(words);
             assert!(answer.contains("half") && answer.contains(expected), "{expected} is not in {answer}");
         }
-        let errors = [("key", ModelError::Unauthorised, "401"), ("more", ModelError::ContextTooLong, "400")];
+        let errors = [
+            ("key", ModelError::Unauthorised, "401"),
+            ("more", ModelError::ContextTooLong, "400"),
+            ("gone", ModelError::NoSuchModel, "404"),
+        ];
         for ((words, error, status), expected) in errors.into_iter().zip(format.errors) {
             server.when(words, Script::new().then(error));
             let answer = ask(words);

@@ -9,6 +9,7 @@ mod fix;
 mod postgres;
 mod process;
 mod sim;
+mod soak;
 mod test;
 mod tools;
 mod verify;
@@ -46,6 +47,11 @@ const COMMANDS: &[Command] = &[
         name: "test",
         about: "all tests, with what they need; arguments go to nextest",
         run: test::run,
+    },
+    Command {
+        name: "soak",
+        about: "every scenario with every real agent; arguments go to nextest",
+        run: soak::run,
     },
     Command { name: "sim", about: "replay one seed of the simulation, with its trace", run: sim::run },
     Command { name: "bench", about: "time and memory of the whole path, beside acpx", run: bench::run },

@@ -14,7 +14,8 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn run_tests(workspace: &Workspace, steps: &mut Steps, args: &[String]) -> Result<(), Failure> {
+/// What tests with real programs need: the programs, ours included.
+pub fn prepare(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
     steps.step("tools", || {
         tools::install_npm_tools(workspace)?;
         tools::install_cargo_tool(workspace, &Tool::NEXTEST)
@@ -22,7 +23,11 @@ pub fn run_tests(workspace: &Workspace, steps: &mut Steps, args: &[String]) -> R
     steps.step("build", || {
         let args = ["build", "--workspace", "--bins", "--all-features", "--locked"];
         run_to_end(&mut workspace.cargo(&args), "mend what does not compile")
-    })?;
+    })
+}
+
+pub fn run_tests(workspace: &Workspace, steps: &mut Steps, args: &[String]) -> Result<(), Failure> {
+    prepare(workspace, steps)?;
     // Before the other tests, whose closing line is the one to be read last.
     steps.step("doctests", || {
         let args = ["test", "--workspace", "--doc", "--all-features", "--locked"];

@@ -114,6 +114,11 @@ pub(super) fn error(error: ModelError) -> Value {
             "invalid_request_error",
             "context_length_exceeded",
         ),
+        ModelError::NoSuchModel => (
+            "The model does not exist or you do not have access to it.",
+            "invalid_request_error",
+            "model_not_found",
+        ),
     };
     json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
 }

@@ -116,6 +116,11 @@ fn error(error: ModelError) -> Value {
             "INVALID_ARGUMENT",
             "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
         ),
+        ModelError::NoSuchModel => (
+            404,
+            "NOT_FOUND",
+            "The model is not found for API version v1beta, or is not supported for generateContent.",
+        ),
     };
     json!({"error": {"code": code, "message": message, "status": status}})
 }

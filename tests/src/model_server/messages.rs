@@ -139,6 +139,7 @@ fn error(error: ModelError) -> Value {
         ModelError::ContextTooLong => {
             ("invalid_request_error", "prompt is too long: 250000 tokens > 200000 maximum")
         }
+        ModelError::NoSuchModel => ("not_found_error", "model: scripted"),
     };
     json!({"type": "error", "error": {"type": kind, "message": message}})
 }

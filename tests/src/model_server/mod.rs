@@ -36,5 +36,5 @@ pub mod wire;
 pub use log::Moment;
 pub use request::{Message, ModelRequest, Role, Tool, ToolCall};
 pub use script::{Answer, Ending, ModelError, Part, Reply, Script, Usage};
-pub use server::ModelServer;
+pub use server::{ModelServer, NO_SUCH_MODEL};
 pub use toolbox::Call;

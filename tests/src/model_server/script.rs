@@ -85,6 +85,8 @@ pub enum ModelError {
     Internal,
     /// 400, the prompt being longer than the model's context.
     ContextTooLong,
+    /// 404, the model not being there.
+    NoSuchModel,
 }
 
 /// What the model says in one answer.
@@ -94,6 +96,8 @@ pub struct Reply {
     pub(super) ending: Ending,
     pub(super) usage: Usage,
     pub(super) pace: Duration,
+    /// What is said instead where the agent offers no tool for a call.
+    pub(super) otherwise: Option<&'static str>,
 }
 
 /// A piece of an answer.
@@ -193,6 +197,13 @@ impl Reply {
     #[must_use]
     pub fn pace(mut self, pace: Duration) -> Self {
         self.pace = pace;
+        self
+    }
+
+    /// Says this instead where the agent offers no tool for one of its calls; without it, that is the test's mistake.
+    #[must_use]
+    pub fn or_say(mut self, text: &'static str) -> Self {
+        self.otherwise = Some(text);
         self
     }
 

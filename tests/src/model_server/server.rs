@@ -41,6 +41,9 @@ const FORMATS: [WireFormat; 4] = [CHAT_COMPLETIONS, RESPONSES, MESSAGES, GEMINI]
 /// Where the formats have the agent's key.
 const CREDENTIALS: [&str; 3] = ["authorization", "x-api-key", "x-goog-api-key"];
 
+/// The name of a model that is not there: whatever it is asked is answered by 404.
+pub const NO_SUCH_MODEL: &str = "no-such-model";
+
 /// A running server; it ends when dropped.
 ///
 /// It has a thread and a runtime of its own, so that synchronous and asynchronous tests use it alike.
@@ -164,6 +167,10 @@ async fn respond(
     let mut released = shared.released.clone();
     released.mark_unchanged();
     let number = shared.log.enter(request.clone());
+    // With a provider's name before it, where an agent has such.
+    if request.model.ends_with(NO_SUCH_MODEL) {
+        return refuse(format, ModelError::NoSuchModel);
+    }
     let reply = match shared.answer(&request) {
         Answer::Reply(reply) => reply,
         Answer::Error(error) => return refuse(format, error),
@@ -204,6 +211,7 @@ fn refuse(format: WireFormat, error: ModelError) -> Response {
         ModelError::Overloaded { retry_after } => (StatusCode::TOO_MANY_REQUESTS, Some(retry_after)),
         ModelError::Internal => (StatusCode::INTERNAL_SERVER_ERROR, None),
         ModelError::ContextTooLong => (StatusCode::BAD_REQUEST, None),
+        ModelError::NoSuchModel => (StatusCode::NOT_FOUND, None),
     };
     let mut response = (status, Json((format.error)(error))).into_response();
     if let Some(seconds) = retry_after {

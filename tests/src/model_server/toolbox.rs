@@ -133,14 +133,14 @@ fn prefixed(mark: char, text: &str) -> String {
 const WRITE: &[&str] = &["write", "write_file"];
 const EDIT: &[&str] = &["edit", "edit_file", "replace"];
 const READ: &[&str] = &["read", "read_file"];
-const SHELL: &[&str] = &["bash", "shell", "run_shell_command", "exec_command"];
+const SHELL: &[&str] = &["bash", "shell", "run_shell_command", "exec_command", "run_command"];
 const PATCH: &str = "apply_patch";
 
 /// Argument names, likewise.
 const PATH: &[&str] = &["filePath", "file_path", "path"];
 const CONTENT: &[&str] = &["content", "file_text"];
-const OLD: &[&str] = &["oldString", "old_string", "before", "old_str"];
-const NEW: &[&str] = &["newString", "new_string", "after", "new_str"];
+const OLD: &[&str] = &["oldString", "old_string", "before", "old_str", "old_text"];
+const NEW: &[&str] = &["newString", "new_string", "after", "new_str", "new_text"];
 const COMMAND: &[&str] = &["command", "cmd"];
 
 /// claude writes names in capitals; goose may put an extension's name and two underscores before a tool's.

@@ -65,12 +65,15 @@ impl Resolved {
     /// Looks up the agent's tools for the reply's calls.
     ///
     /// # Errors
-    /// A sentence about the call that no tool can do.
+    /// A sentence about the call that no tool can do, unless the reply has other words for that.
     pub fn new(reply: Reply, request: &ModelRequest, number: usize) -> Result<Self, String> {
         let directory = request.directory();
         let calls = reply.calls().map(|call| call.resolve(&request.tools, directory.as_deref()));
-        let calls = calls.collect::<Result<_, _>>()?;
-        Ok(Self { reply, calls, model: request.model.clone(), number })
+        match (calls.collect::<Result<_, _>>(), reply.otherwise) {
+            (Ok(calls), _) => Ok(Self { reply, calls, model: request.model.clone(), number }),
+            (Err(_), Some(text)) => Self::new(Reply::text(text), request, number),
+            (Err(why), None) => Err(why),
+        }
     }
 
     /// What is said, in order.

@@ -74,26 +74,7 @@ impl Finished {
             assert_eq!(frame["session_id"], result["session"], "{frame}");
             assert_eq!(frame["task_id"], result["task"], "{frame}");
         }
-        let kinds: Vec<_> = frames.iter().map(|frame| text(&frame["type"])).collect();
-        let once = |kind: &str| kinds.iter().filter(|each| **each == kind).count();
-        assert_eq!(once("task_state"), 1, "{kinds:?}");
-        let has_message = once("message_started") > 0;
-        if has_message {
-            assert_eq!(kinds[..2], ["message_started", "agent_status"], "{kinds:?}");
-            assert_eq!(frames[1]["status"], "working");
-            assert_eq!(frames[1]["reason"], "turn_start");
-            assert_eq!(once("message_started"), 1, "{kinds:?}");
-        }
-        let mut end = vec!["task_state", "agent_status"];
-        if once("message_complete") > 0 {
-            end.insert(0, "message_complete");
-        }
-        if once("pending_change") > 0 {
-            end.insert(0, "pending_change");
-        }
-        assert_eq!(once("message_complete"), usize::from(end.contains(&"message_complete")));
-        assert!(once("message_complete") == 1 || !has_message, "{kinds:?}");
-        assert_eq!(kinds[kinds.len() - end.len()..], end, "{kinds:?}");
+        assert_turn_in_order(frames);
         let state = &frames[frames.len() - 2];
         assert_eq!((&state["state"], &state["reason"]), (&result["state"], &result["reason"]));
     }
@@ -104,4 +85,31 @@ impl Finished {
         let deltas = self.frames().into_iter().filter(|frame| frame["type"] == "delta");
         deltas.filter_map(|frame| Some(frame["content"].as_str()?.to_owned())).collect()
     }
+}
+
+/// Checks the order of one turn's frames, however it ended (SPEC T7, T13).
+///
+/// # Panics
+/// When they are in another one.
+pub fn assert_turn_in_order(frames: &[Value]) {
+    let kinds: Vec<_> = frames.iter().map(|frame| text(&frame["type"])).collect();
+    let once = |kind: &str| kinds.iter().filter(|each| **each == kind).count();
+    assert_eq!(once("task_state"), 1, "{kinds:?}");
+    let has_message = once("message_started") > 0;
+    if has_message {
+        assert_eq!(kinds[..2], ["message_started", "agent_status"], "{kinds:?}");
+        assert_eq!(frames[1]["status"], "working");
+        assert_eq!(frames[1]["reason"], "turn_start");
+        assert_eq!(once("message_started"), 1, "{kinds:?}");
+    }
+    let mut end = vec!["task_state", "agent_status"];
+    if once("message_complete") > 0 {
+        end.insert(0, "message_complete");
+    }
+    if once("pending_change") > 0 {
+        end.insert(0, "pending_change");
+    }
+    assert_eq!(once("message_complete"), usize::from(end.contains(&"message_complete")));
+    assert!(once("message_complete") == 1 || !has_message, "{kinds:?}");
+    assert_eq!(kinds[kinds.len() - end.len()..], end, "{kinds:?}");
 }

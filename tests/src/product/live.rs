@@ -5,7 +5,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -19,6 +19,7 @@ pub struct Live {
     seen: Vec<String>,
     complaints: Receiver<String>,
     stderr: String,
+    patience: Duration,
 }
 
 impl Live {
@@ -32,7 +33,14 @@ impl Live {
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("boocoder starts");
         let lines = lines_of(child.stdout.take().expect("its stdout"));
         let complaints = lines_of(child.stderr.take().expect("its stderr"));
-        Self { child, lines, seen: Vec::new(), complaints, stderr: String::new() }
+        Self { child, lines, seen: Vec::new(), complaints, stderr: String::new(), patience: PATIENCE }
+    }
+
+    /// Waits that long for whatever is waited for, in place of [`PATIENCE`].
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Its process id.
@@ -46,7 +54,7 @@ impl Live {
     /// # Panics
     /// When it does not come.
     pub fn wait_for_line(&mut self, wanted: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
@@ -68,7 +76,7 @@ impl Live {
     /// # Panics
     /// When it does not come.
     pub fn wait_for_complaint(&mut self, wanted: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         loop {
             match self.complaints.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
@@ -110,7 +118,7 @@ impl Live {
     /// When it does not end.
     #[must_use]
     pub fn finish(mut self) -> Finished {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.seen.push(line),

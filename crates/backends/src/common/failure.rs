@@ -65,6 +65,8 @@ const MEANINGS: [Meaning; 5] = [
             "context_length",
             "maximum context",
             "context size",
+            // Google's.
+            "exceeds the maximum number of tokens",
         ],
     },
     Meaning {
@@ -240,6 +242,11 @@ mod tests {
                 AgentFailed,
                 "Model stream ended with empty response text.",
             ),
+            (
+                r#"{"code":400,"message":"{\"error\":{\"code\":400,\"message\":\"The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).\",\"status\":\"INVALID_ARGUMENT\"}}"}"#,
+                ContextTooLong,
+                "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+            ), // as gemini's users report it
             (r#"{"code":-32603,"message":"HTTP 429"}"#, OverQuota, "HTTP 429"), // made up
             (r#"{"code":-32603,"message":"You exceeded your quota"}"#, OverQuota, "You exceeded your quota"), // made up
             (r#"{"code":529,"message":"x"}"#, ModelOverloaded, "x"), // made up
