@@ -5,6 +5,8 @@ use std::time::Duration;
 use dispatch_core::profile::{BackendProfile, Conversation, Life, Stop};
 use dispatch_core::routing::Route;
 
+use crate::common::profile::LAST_CHANCE;
+
 /// How long an agent may take to obey `session/cancel` (SPEC S4).
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
@@ -27,4 +29,4 @@ pub static ACP_WARM: BackendProfile = BackendProfile {
 };
 
 const LADDER: &[(Stop, Duration)] =
-    &[(Stop::Ask, GRACE), (Stop::Terminate, Duration::from_secs(5)), (Stop::Kill, Duration::from_secs(2))];
+    &[(Stop::Ask, GRACE), (Stop::Terminate, LAST_CHANCE), (Stop::Kill, Duration::from_secs(2))];

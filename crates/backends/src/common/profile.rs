@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use dispatch_core::profile::BackendProfile;
 
+/// How long an agent that has not obeyed within its grace is given to go by SIGTERM. Short: a Stop is to be over half a
+/// second after the grace, whatever the agent does, and nothing that it did in its turn is lost by SIGKILL.
+pub(crate) const LAST_CHANCE: Duration = Duration::from_millis(100);
+
 /// The profile with another patience on its first rung. Profiles live as long as the program: one that is not the
 /// default is allocated and never freed, once per backend.
 pub(crate) fn with_grace(profile: &'static BackendProfile, grace: Duration) -> &'static BackendProfile {

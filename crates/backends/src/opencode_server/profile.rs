@@ -5,6 +5,8 @@ use std::time::Duration;
 use dispatch_core::profile::{BackendProfile, Conversation, Life, Stop};
 use dispatch_core::routing::Route;
 
+use crate::common::profile::LAST_CHANCE;
+
 /// How long a turn may take to obey an abort (SPEC S4); opencode 1.18 takes 5 to 300 ms.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
@@ -15,9 +17,5 @@ pub static OPENCODE_SERVER: BackendProfile = BackendProfile {
     route: Route::OpencodeServer,
     life: Life::Warm,
     conversation: Conversation::OfChat,
-    stop: &[
-        (Stop::Ask, GRACE),
-        (Stop::Terminate, Duration::from_secs(5)),
-        (Stop::Kill, Duration::from_secs(2)),
-    ],
+    stop: &[(Stop::Ask, GRACE), (Stop::Terminate, LAST_CHANCE), (Stop::Kill, Duration::from_secs(2))],
 };

@@ -18,6 +18,7 @@ use super::backend::OpencodeSettings;
 use super::feed::Feed;
 use super::http::{Http, Password, USER};
 use super::proof;
+use crate::common::profile::LAST_CHANCE;
 use crate::common::{open, words};
 use crate::pool::{Ending, Warm};
 use crate::process::{Child, Control, RunTag, Rung, Stdout};
@@ -27,9 +28,10 @@ use crate::registry::AgentEntry;
 const LISTENING: &str = "listening on ";
 /// How much of what it prints before is read, in bytes.
 const BANNER: usize = 64 << 10;
-/// How a server is ended: it has nothing to clear up, and goes by SIGTERM in less than 0.1 s.
-const LADDER: [(Rung, Duration); 2] =
-    [(Rung::Terminate, Duration::from_secs(5)), (Rung::Kill, Duration::from_secs(2))];
+/// How long a server is given to end by SIGTERM: it has nothing to clear up, and goes in less than 0.1 s.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it is waited for a killed one, before that is complained about.
+const KILLED: Duration = Duration::from_secs(2);
 /// How long a server that closed its output may take to end.
 const EXIT: Duration = Duration::from_secs(2);
 /// How often a process that cannot be killed is complained about.
@@ -74,7 +76,7 @@ impl Server {
         let http = match ready(entry, settings, &mut child, &mut stdout, &password).await {
             Ok(http) => http,
             Err(failure) => {
-                end(&child.control(), child.id()).await;
+                end(&child.control(), child.id(), PATIENCE).await;
                 return Err(failure);
             }
         };
@@ -136,12 +138,14 @@ impl Warm for Server {
     }
 
     async fn end(&self, _how: Ending) {
-        end(&self.process, self.pid).await;
+        // A turn that was cut off goes on until then.
+        let patience = if self.cut_offs().is_empty() { PATIENCE } else { LAST_CHANCE };
+        end(&self.process, self.pid, patience).await;
     }
 }
 
-async fn end(process: &Control, pid: u32) {
-    process.stop_ladder(&LADDER).await;
+async fn end(process: &Control, pid: u32, patience: Duration) {
+    process.stop_ladder(&[(Rung::Terminate, patience), (Rung::Kill, KILLED)]).await;
     while timeout(COMPLAINT, process.wait_tree_empty()).await.is_err() {
         tracing::error!(pid, "a process of opencode's server cannot be killed");
         process.kill();
