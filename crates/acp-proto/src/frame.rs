@@ -82,6 +82,12 @@ impl LineCutter {
         (self.skipping.is_some() || !rest.is_empty()).then(|| self.cut(rest))
     }
 
+    /// Whether the line under way is longer than the limit already: it need not be waited for to be refused. Known
+    /// once [`next_line`](Self::next_line) has returned `None`.
+    pub fn is_too_long(&self) -> bool {
+        self.skipping.is_some()
+    }
+
     /// Turns the last bytes of a line into the line.
     fn cut(&mut self, line: BytesMut) -> Line {
         match self.skipping.take() {

@@ -9,16 +9,35 @@ mod common;
 #[allow(dead_code, reason = "shared with the tests of `native`")]
 mod server;
 
-use common::{Fixture, failure};
+use common::{Fixture, failure, results};
+use dispatch_core::agent::EndedHow;
 use dispatch_core::task::TerminalReason;
 use serde_json::json;
-use server::{End, Reply, delta, events, says};
+use server::{End, Reply, delta, events, finish, says};
 
 /// The most memory that this process has had so far, in bytes (proc(5): `VmHWM`).
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn arguments_of_many_members_cost_little() {
+    Fixture::new([says("warm")]).await.run().await;
+    let before = peak();
+    let call = |arguments: &str| {
+        let function = json!({ "name": "list_files", "arguments": arguments });
+        events(&[delta(json!({ "tool_calls": [{ "index": 0, "id": "x", "function": function }] }))])
+    };
+    let members = "{\"a\":1},".repeat(400_000);
+    let body = call(&format!("{{\"a\":[{members}1]}}")) + &events(&[finish("tool_calls")]);
+    let fixture = Fixture::new([Reply::stream(body), says("done")]).await;
+    let (said, end) = fixture.run().await;
+    assert_eq!((said.text().as_str(), end.how), ("done", EndedHow::Completed));
+    assert!(results(&fixture.server)[0].contains("too many members"));
+    let more = peak() - before;
+    assert!(more < 64 << 20, "{} MiB more", more >> 20);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A line of JSON as a value, at a bounded cost.
 
 use acp_proto::RawJson;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// What a line's value may take in memory besides its text, in bytes. Legitimate lines stay far below: what is long in
@@ -18,13 +19,27 @@ pub(crate) fn object(line: &[u8]) -> Option<Value> {
     if line.first() != Some(&b'{') || !is_modest(line) {
         return None;
     }
-    let raw = RawJson::parse(String::from_utf8_lossy(line)).ok()?;
-    raw.decode().ok().filter(Value::is_object)
+    decode(String::from_utf8_lossy(line)).ok().filter(Value::is_object)
+}
+
+/// Reads JSON that [is modest](is_modest). Halves of surrogate pairs read as U+FFFD; of members of one name the last
+/// counts.
+///
+/// # Errors
+/// It is no JSON, or of another shape.
+pub(crate) fn decode<T: DeserializeOwned>(json: impl Into<String>) -> Result<T, serde_json::Error> {
+    RawJson::parse(json)?.decode()
 }
 
 /// Whether the value of this JSON takes little more memory than its text.
 pub(crate) fn is_modest(json: &[u8]) -> bool {
     overhead(json) <= MOST
+}
+
+/// What a value takes in memory, about, in bytes.
+pub(crate) fn weight(value: &Value) -> usize {
+    let text = value.to_string();
+    text.len() + overhead(text.as_bytes())
 }
 
 /// What a value costs besides its text, from what stands outside of its strings.

@@ -14,5 +14,6 @@ pub(crate) mod plain;
 pub(crate) mod printed;
 pub(crate) mod profile;
 pub(crate) mod random_id;
+pub(crate) mod sse;
 pub(crate) mod updates;
 pub(crate) mod words;

@@ -10,6 +10,7 @@ use super::client::WireCall;
 use super::conversation::Called;
 use super::tools::{Done, Prepared};
 use super::turn::Turn;
+use crate::common::json;
 
 impl Turn {
     /// Does what the model asks for; what cannot be done is told to it.
@@ -129,7 +130,10 @@ fn read_arguments(text: &str) -> Result<Value, String> {
     if text.trim().is_empty() {
         return Ok(Value::Object(Map::new()));
     }
-    match serde_json::from_str(text) {
+    if !json::is_modest(text.as_bytes()) {
+        return Err("the arguments have too many members".to_owned());
+    }
+    match json::decode(text) {
         Ok(arguments @ Value::Object(_)) => Ok(arguments),
         Ok(_) => Err("the arguments are not a JSON object".to_owned()),
         Err(error) => Err(format!("the arguments are not JSON: {error}")),
@@ -144,6 +148,9 @@ mod tests {
     fn arguments_and_names_may_be_anything() {
         assert_eq!(read_arguments(" "), Ok(json!({})));
         assert_eq!(read_arguments("{\"a\":1}"), Ok(json!({ "a": 1 })));
+        assert_eq!(read_arguments(r#"{"a":"\ud83d"}"#), Ok(json!({ "a": "\u{fffd}" })), "half a character");
+        let many = format!("{{\"a\":[{}1]}}", "{},".repeat(1 << 16));
+        assert!(read_arguments(&many).unwrap_err().contains("too many"));
         for bad in ["[1]", "{\"a\"", "x", "null"] {
             assert!(read_arguments(bad).is_err(), "{bad}");
         }

@@ -1,14 +1,8 @@
 //! What the model is told: the chat so far, and the turn under way.
 
-use dispatch_core::agent::{ToolCall, ToolContent};
-use dispatch_core::conversation::{Message, Part, Role};
 use serde_json::{Value, json};
 
-use super::tools::is_tool;
-
-/// The most bytes of another agent's tool call that are told.
-const FOREIGN: usize = 2000;
-/// How much of a shortened result stays, at its beginning and at its end, in bytes.
+/// How much of a shortened result stays at least, at its beginning and at its end, in bytes.
 const STUB: usize = 200;
 
 /// A conversation as the model is told it: exchanges, of which the last is under way. A tool's call and its result are
@@ -61,29 +55,6 @@ impl Shortened {
 }
 
 impl Conversation {
-    /// The chat so far, as it is stored: neither reasoning, nor what stands in for an answer, nor why a turn failed;
-    /// and of a long one no more than about `most` bytes, the newest.
-    pub(super) fn of_history(history: &[Message], most: usize) -> Self {
-        let mut conversation = Self::default();
-        let mut bytes = 0;
-        let told = history.iter().rev().take_while(|message| {
-            bytes += weight(message);
-            bytes <= most
-        });
-        let left_out = history.len() - told.count();
-        // An answer is not told without its question.
-        let is_user = |message: &Message| message.role == Role::User;
-        let begin = left_out + history[left_out..].iter().position(is_user).unwrap_or(0);
-        conversation.left_out = history[..begin].iter().filter(|message| is_user(message)).count();
-        for message in &history[begin..] {
-            match message.role {
-                Role::User => conversation.say(user_text(message)),
-                Role::Assistant => conversation.recall(message),
-            }
-        }
-        conversation
-    }
-
     /// The user speaks: an exchange begins.
     pub(super) fn say(&mut self, text: String) {
         match self.exchanges.last_mut() {
@@ -109,36 +80,14 @@ impl Conversation {
         self.exchanges.last_mut().expect("because there is one")
     }
 
-    fn recall(&mut self, message: &Message) {
-        let exchange = self.current();
-        let mut round = Round::default();
-        for part in &message.parts {
-            match part {
-                Part::Text { text, placeholder: false } => {
-                    if !round.calls.is_empty() {
-                        exchange.rounds.push(std::mem::take(&mut round));
-                    }
-                    round.text.push_str(text);
-                }
-                Part::ToolCall { tool_call } => match own_call(tool_call) {
-                    Some(call) => round.calls.push(call),
-                    None => round.text.push_str(&foreign_call(tool_call)),
-                },
-                Part::Text { .. } | Part::Reasoning { .. } | Part::Plan { .. } | Part::Error { .. } => {}
-            }
-        }
-        if !round.text.is_empty() || !round.calls.is_empty() {
-            exchange.rounds.push(round);
-        }
-    }
-
     /// How many bytes the model is told, but for what JSON adds.
     pub(super) fn bytes(&self) -> usize {
         self.exchanges.iter().map(Exchange::bytes).sum()
     }
 
     /// Shortens it to about this many bytes: results of tools from the oldest on, then exchanges from the oldest on,
-    /// then results of the turn under way but for its last round's. What the user asked for now always stays.
+    /// then results of the turn under way; those of its last round, which the model has not seen yet, only as far as
+    /// it must be. What the user asked for now always stays.
     pub(super) fn shorten(&mut self, target: usize) -> Shortened {
         let mut done = Shortened::default();
         let mut bytes = self.bytes();
@@ -157,6 +106,9 @@ impl Conversation {
             let last = current.rounds.len().saturating_sub(1);
             for round in &mut current.rounds[..last] {
                 done.results += round.shorten(&mut bytes, target);
+            }
+            if let Some(newest) = current.rounds.last_mut() {
+                done.results += newest.clip(bytes.saturating_sub(target));
             }
         }
         done
@@ -195,13 +147,37 @@ impl Round {
             if *bytes <= target {
                 break;
             }
-            if let Some(stub) = stub(&call.result) {
+            if let Some(stub) = ends_of(&call.result, 2 * STUB) {
                 *bytes -= call.result.len() - stub.len();
                 call.result = stub;
                 count += 1;
             }
         }
         count
+    }
+
+    /// Takes so many bytes off its results: off the longest, so that the short ones stay whole. Returns how many were
+    /// shortened.
+    fn clip(&mut self, excess: usize) -> usize {
+        let mut lengths: Vec<usize> = self.calls.iter().map(|call| call.result.len()).collect();
+        lengths.sort_unstable();
+        let mut room = lengths.iter().sum::<usize>().saturating_sub(excess);
+        let mut longest = usize::MAX;
+        for (at, length) in lengths.iter().enumerate() {
+            let share = room / (lengths.len() - at);
+            if *length > share {
+                longest = share.max(2 * STUB);
+                break;
+            }
+            room -= length;
+        }
+        let long = self.calls.iter_mut().filter(|call| call.result.len() > longest);
+        long.filter_map(|call| {
+            // What is said of what is left out has a place, too.
+            call.result = ends_of(&call.result, longest.saturating_sub(STUB).max(2 * STUB))?;
+            Some(())
+        })
+        .count()
     }
 
     fn tell(&self, number: &mut usize, messages: &mut Vec<Value>) {
@@ -228,63 +204,11 @@ impl Round {
     }
 }
 
-/// About how many bytes of a message are told.
-fn weight(message: &Message) -> usize {
-    let shown = |content: &ToolContent| match content {
-        ToolContent::Text { text } => text.len(),
-        _ => 0,
-    };
-    let of_part = |part: &Part| match part {
-        Part::Text { text, .. } => text.len(),
-        Part::ToolCall { tool_call } => {
-            let input = tool_call.input.as_ref().map_or(0, |input| input.to_string().len());
-            input + tool_call.content.iter().map(shown).sum::<usize>()
-        }
-        Part::Reasoning { .. } | Part::Plan { .. } | Part::Error { .. } => 0,
-    };
-    message.parts.iter().map(of_part).sum::<usize>().max(user_text(message).len())
-}
-
-fn user_text(message: &Message) -> String {
-    let texts = message.parts.iter().filter_map(|part| match part {
-        Part::Text { text, placeholder: false } => Some(text.as_str()),
-        _ => None,
-    });
-    let text: String = texts.collect();
-    if text.is_empty() { message.content.clone() } else { text }
-}
-
-/// A call of one of our own tools, which carries the tool's name beside its result.
-fn own_call(call: &ToolCall) -> Option<Called> {
-    let output = call.output.as_ref()?;
-    // Other agents' outputs may hold anything.
-    let name = output.get("tool")?.as_str().filter(|name| is_tool(name))?.to_owned();
-    let told = output.get("result").and_then(Value::as_str).map(str::to_owned);
-    let result = told.unwrap_or_else(|| shown_text(call));
-    let arguments = call.input.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string);
-    Some(Called { id: String::new(), name, arguments, result })
-}
-
-/// What another agent did, which spoke in this chat before.
-fn foreign_call(call: &ToolCall) -> String {
-    let result = shown_text(call);
-    let result = &result[..result.floor_char_boundary(FOREIGN)];
-    let title = &call.title[..call.title.floor_char_boundary(FOREIGN)];
-    format!("\n[a tool was used: {title}]\n{result}\n")
-}
-
-fn shown_text(call: &ToolCall) -> String {
-    let texts = call.content.iter().filter_map(|content| match content {
-        ToolContent::Text { text } => Some(text.as_str()),
-        _ => None,
-    });
-    texts.collect::<Vec<_>>().join("\n")
-}
-
-/// The beginning and the end of a long text.
-fn stub(text: &str) -> Option<String> {
-    let (head, tail) =
-        (text.floor_char_boundary(STUB), text.ceil_char_boundary(text.len().saturating_sub(STUB)));
+/// The beginning and the end of a long text, of about so many bytes together; `None` where little would be left out.
+fn ends_of(text: &str, bytes: usize) -> Option<String> {
+    let half = bytes / 2;
+    let head = text.floor_char_boundary(half);
+    let tail = text.ceil_char_boundary(text.len().saturating_sub(half));
     let left_out = tail.checked_sub(head).filter(|left_out| *left_out > STUB)?;
     Some(format!("{}\n[{left_out} bytes left out to fit the context]\n{}", &text[..head], &text[tail..]))
 }
@@ -292,98 +216,10 @@ fn stub(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dispatch_core::conversation::MessageState;
-    use dispatch_core::ids::{ChatId, MessageId, TaskId, Timestamp};
-
-    fn message(role: Role, parts: Vec<Part>) -> Message {
-        Message {
-            id: MessageId::from_random([1; 16]),
-            chat: ChatId::from_random([1; 16]),
-            task: TaskId::from_random([1; 16]),
-            role,
-            state: MessageState::Complete,
-            model: None,
-            content: "content".into(),
-            content_truncated: false,
-            reasoning: String::new(),
-            reasoning_truncated: false,
-            parts,
-            usage: dispatch_core::agent::Usage::default(),
-            created_at: Timestamp(0),
-            finished_at: None,
-        }
-    }
-
-    fn text(text: &str) -> Part {
-        Part::Text { text: text.into(), placeholder: false }
-    }
-
-    fn tool(call: ToolCall) -> Part {
-        Part::ToolCall { tool_call: call }
-    }
 
     fn roles(conversation: &Conversation) -> Vec<String> {
         let role = |message: &Value| message["role"].as_str().unwrap().to_owned();
         conversation.messages("s").iter().map(role).collect()
-    }
-
-    #[test]
-    fn history_keeps_what_was_said_and_done_and_nothing_else() {
-        let own = ToolCall {
-            title: "read a".into(),
-            input: Some(json!({ "path": "a" })),
-            output: Some(json!({ "tool": "read_file" })),
-            content: vec![ToolContent::Text { text: "inside".into() }],
-            ..ToolCall::default()
-        };
-        let foreign = ToolCall { title: "Edit b".into(), ..ToolCall::default() };
-        let history = [
-            message(Role::User, vec![]),
-            message(
-                Role::Assistant,
-                vec![
-                    Part::Reasoning { text: "thought".into() },
-                    text("one"),
-                    tool(own),
-                    text("two"),
-                    tool(foreign),
-                    Part::Text { text: "(no text output)".into(), placeholder: true },
-                    Part::Error { reason: "agent_failed".into(), text: "broke".into() },
-                ],
-            ),
-            message(Role::User, vec![text("unanswered")]),
-            message(Role::Assistant, vec![Part::Error { reason: "x".into(), text: "y".into() }]),
-        ];
-        let mut conversation = Conversation::of_history(&history, 1 << 20);
-        conversation.say("now".into());
-        let messages = conversation.messages("be good");
-        let id = "call00001";
-        let function = json!({ "name": "read_file", "arguments": "{\"path\":\"a\"}" });
-        assert_eq!(
-            messages,
-            [
-                json!({ "role": "system", "content": "be good" }),
-                json!({ "role": "user", "content": "content" }),
-                json!({ "role": "assistant", "content": "one", "tool_calls": [{ "id": id, "type": "function", "function": function }] }),
-                json!({ "role": "tool", "tool_call_id": id, "content": "inside" }),
-                json!({ "role": "assistant", "content": "two\n[a tool was used: Edit b]\n\n" }),
-                json!({ "role": "user", "content": "unanswered\n\nnow" }),
-            ]
-        );
-    }
-
-    #[test]
-    fn of_a_long_history_the_newest_is_told_and_no_answer_without_its_question() {
-        let history: Vec<Message> = (0..4)
-            .flat_map(|n| {
-                let question = message(Role::User, vec![text(&format!("question {n}"))]);
-                [question, message(Role::Assistant, vec![text(&"x".repeat(100))])]
-            })
-            .collect();
-        let conversation = Conversation::of_history(&history, 329);
-        assert_eq!(conversation.left_out, 2);
-        assert_eq!(conversation.messages("s")[1]["content"], "question 2");
-        assert_eq!(Conversation::of_history(&history, 0).messages("s").len(), 1);
     }
 
     #[test]
@@ -407,12 +243,41 @@ mod tests {
         assert!(conversation.shorten(whole).is_nothing());
         assert_eq!(conversation.shorten(whole - 9000), Shortened { results: 1, exchanges: 0 });
         assert_eq!(conversation.shorten(21_500), Shortened { results: 3, exchanges: 1 });
-        assert_eq!(conversation.shorten(0), Shortened { results: 1, exchanges: 1 });
+        assert_eq!(conversation.shorten(10_500), Shortened { results: 1, exchanges: 1 });
         assert_eq!(roles(&conversation), ["system", "user", "assistant", "tool", "assistant", "tool"]);
         let left = conversation.messages("s");
         assert_eq!(left[1]["content"], "third");
         assert!(left[3]["content"].as_str().unwrap().contains("left out"), "an older round's");
         assert_eq!(left[5]["content"].as_str().unwrap().len(), 10_000, "the last round's stays");
         assert_eq!(conversation.left_out, 2);
+    }
+
+    #[test]
+    fn what_the_model_has_not_seen_yet_is_clipped_to_what_fits() {
+        let call = |result: usize| Called {
+            id: "x".into(),
+            name: "t".into(),
+            arguments: "{}".into(),
+            result: "ab".repeat(result / 2),
+        };
+        let mut conversation = Conversation::default();
+        conversation.say("now".into());
+        conversation
+            .answered(Round { text: String::new(), calls: [100, 60_000, 5000, 90_000].map(call).into() });
+        assert_eq!(conversation.shorten(20_000), Shortened { results: 2, exchanges: 0 });
+        let lengths = |conversation: &Conversation| -> Vec<usize> {
+            let results = conversation.messages("s").into_iter().filter(|message| message["role"] == "tool");
+            results.map(|message| message["content"].as_str().unwrap().len()).collect()
+        };
+        let [short, long, middle, longest] = lengths(&conversation)[..] else { panic!() };
+        assert_eq!((short, middle, long), (100, 5000, longest), "those that are short are whole");
+        assert!((19_000..=20_000).contains(&conversation.bytes()), "{}", conversation.bytes());
+        conversation.shorten(0);
+        assert!(
+            lengths(&conversation)[1..].iter().all(|length| *length < 500),
+            "{:?}",
+            lengths(&conversation)
+        );
+        assert!(conversation.shorten(0).is_nothing());
     }
 }

@@ -19,6 +19,7 @@ mod calls;
 mod client;
 mod control;
 mod conversation;
+mod history;
 mod instructions;
 mod outbox;
 mod profile;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use dispatch_core::agent::{AgentUpdate, End, ToolCallPatch, ToolContent};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::common::json;
+
 /// How many updates may wait.
 const WAITING: usize = 256;
 /// And how many bytes of them, about. One that is larger waits alone.
@@ -50,7 +52,7 @@ fn weight(update: &AgentUpdate) -> usize {
     match update {
         AgentUpdate::Text(text) | AgentUpdate::Reasoning(text) => text.len(),
         AgentUpdate::ToolCall(ToolCallPatch { content, input, output, .. }) => {
-            let json = [input, output].into_iter().flatten().map(|value| value.to_string().len());
+            let values = [input, output].into_iter().flatten().map(json::weight);
             let content = content.iter().flatten().map(|content| match content {
                 ToolContent::Text { text } => text.len(),
                 ToolContent::Diff { old_text, new_text, .. } => {
@@ -58,11 +60,9 @@ fn weight(update: &AgentUpdate) -> usize {
                 }
                 ToolContent::Terminal { .. } | ToolContent::Other { .. } => 0,
             });
-            json.chain(content).sum()
+            values.chain(content).sum()
         }
-        AgentUpdate::Permission(request) => {
-            request.tool_call.input.as_ref().map_or(0, |input| input.to_string().len())
-        }
+        AgentUpdate::Permission(request) => request.tool_call.input.as_ref().map_or(0, json::weight),
         _ => 0,
     }
 }

@@ -187,7 +187,7 @@ impl ApiKey {
         self.header.clone()
     }
 
-    /// The text with the key, which services like to repeat, left out.
+    /// The text with the key left out.
     pub(super) fn hidden_in(&self, text: &str) -> String {
         text.replace(&self.key, "…")
     }

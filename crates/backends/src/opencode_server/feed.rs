@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::http::Http;
 use super::inbox::{Ends, Heard, Inbox};
-use super::sse::{DataLines, Line};
 use super::wire::Kind;
 use crate::common::json;
+use crate::common::sse::{Event, Events};
 
 /// How long the stream is silent before it is given up; opencode sends a heartbeat every 10 s.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -151,7 +151,7 @@ impl Feed {
 
     /// Reads until the stream ends; returns why it did.
     async fn read(&self, mut response: Response) -> &'static str {
-        let mut lines = DataLines::default();
+        let mut events = Events::default();
         loop {
             let chunk = match timeout(SILENCE, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
@@ -160,16 +160,17 @@ impl Feed {
                 Err(_) => return "it was silent",
             };
             *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-            lines.push(&chunk, |line| {
+            events.push(&chunk);
+            while let Some(event) = events.next_event() {
                 // What was said while nobody listened is lost; from now on somebody does.
                 if !self.is_connected.send_replace(true) {
                     self.lose();
                 }
-                match line {
-                    Line::Data(data) => self.dispatch(data),
-                    Line::TooLong => self.lose(),
+                match event {
+                    Event::Data(data) => self.dispatch(&data),
+                    Event::TooLong => self.lose(),
                 }
-            });
+            }
         }
     }
 

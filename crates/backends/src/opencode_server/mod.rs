@@ -1,7 +1,7 @@
 //! opencode as an HTTP server: one `opencode serve` for all turns of this node (SPEC 3, 7).
 //!
 //! The server is started at the first turn (`server.rs`), proven to be ours before it is used (`proof.rs`), and kept
-//! by the pool. One stream of events (`sse.rs`, `feed.rs`) serves all conversations; each event goes to the inbox of
+//! by the pool. One stream of events (`feed.rs`) serves all conversations; each event goes to the inbox of
 //! the turn that it is about (`inbox.rs`), where it is translated (`translate.rs`). What the stream lost, by a break or
 //! because a turn was too slow for its inbox, is asked for again (`snapshot.rs`). A turn goes through `backend.rs`,
 //! `start.rs`, and `session.rs`; `control.rs` is the other hand on it.
@@ -30,7 +30,6 @@ mod proof;
 mod server;
 mod session;
 mod snapshot;
-mod sse;
 mod start;
 mod tool;
 mod translate;

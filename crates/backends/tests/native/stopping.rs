@@ -63,6 +63,26 @@ async fn while_a_command_runs() {
     stopped(turn, Stop::Ask).await;
 }
 
+/// What the model looks for may be hard to find: a match may begin with a third of these letters, and ends nowhere.
+#[tokio::test]
+async fn while_a_search_runs() {
+    let search = json!({ "pattern": "(a.{0,60}){9}d" });
+    let fixture = Fixture::new([calls(&[("search", search)])]).await;
+    let mut state = 1_u64;
+    let letters = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        ['a', 'b', 'c'][(state >> 33) as usize % 3]
+    });
+    let letters: String = letters.take(1 << 20).collect();
+    let lines: Vec<&str> = (0..1 << 10).map(|line| &letters[line << 10..(line + 1) << 10]).collect();
+    fixture.write("long", &lines.join("\n"));
+    let mut turn = fixture.prompt("go").await;
+    turn.until(|update| matches!(update, AgentUpdate::ToolCall(_))).await;
+    let begun = std::time::Instant::now();
+    stopped(turn, Stop::Ask).await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn while_it_waits_to_ask_again() {
     let busy = error(429, "slow down").with_header("retry-after: 50");

@@ -26,6 +26,7 @@ async fn files_are_listed_searched_and_read() {
         ("list_files", json!({ "recursive": true })),
         ("search", json!({ "pattern": r"fn \w+\(", "files": "*.rs" })),
         ("search", json!({ "pattern": "HIDDEN", "ignore_case": true })),
+        ("search", json!({ "pattern": "^three$" })),
         ("search", json!({ "pattern": "(" })),
         ("read_file", json!({ "path": "src/a.rs", "first_line": 2, "lines": 1 })),
         ("read_file", json!({ "path": "missing" })),
@@ -47,10 +48,11 @@ async fn files_are_listed_searched_and_read() {
     assert_eq!(told[1], ".gitignore\nbinary\netc@\nsrc/\nsrc/a.rs\nsrc/b.txt\nsrc/keep.log\n");
     assert_eq!(told[2], "src/a.rs:2: fn two() {}\n");
     assert_eq!(told[3], "(nothing found)\n");
-    assert!(told[4].contains("cannot be used"), "{}", told[4]);
-    assert_eq!(told[5], "fn two() {}\n\n(there is more after line 2)\n");
-    assert!(told[6].contains("does not exist") && told[7].contains("not a regular file"), "{told:?}");
-    assert!(told[8].contains("not a text file"), "{}", told[8]);
+    assert_eq!(told[4], "src/a.rs:3: three\n");
+    assert!(told[5].contains("cannot be used"), "{}", told[5]);
+    assert_eq!(told[6], "fn two() {}\n\n(there is more after line 2)\n");
+    assert!(told[7].contains("does not exist") && told[8].contains("not a regular file"), "{told:?}");
+    assert!(told[9].contains("not a text file"), "{}", told[9]);
 }
 
 #[tokio::test]

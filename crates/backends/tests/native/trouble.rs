@@ -8,7 +8,7 @@ use dispatch_core::task::TerminalReason::{self, *};
 use serde_json::json;
 
 use crate::common::{Fixture, failure, roles};
-use crate::server::{End, Reply, calls, delta, error, events, says};
+use crate::server::{End, Reply, calls, delta, error, events, finish, says};
 
 #[tokio::test]
 async fn what_passes_is_asked_again_and_what_does_not_is_told() {
@@ -70,6 +70,25 @@ async fn what_was_shown_is_never_asked_for_again() {
     }
 }
 
+/// A connection that breaks after the model has said all takes nothing of it back.
+#[tokio::test]
+async fn an_answer_that_is_complete_but_for_its_end_is_whole() {
+    let stop = [delta(json!({ "content": "all" })), finish("stop")];
+    let stream = events(&stop);
+    let object = json!({ "choices": [{ "message": { "content": "all" }, "finish_reason": "stop" }] });
+    for body in [stream.clone(), stream.trim_end().to_owned(), stream + "data: {\"usa", object.to_string()] {
+        let fixture = Fixture::new([Reply::stream(body).ending(End::Cut)]).await;
+        let (said, end) = fixture.run().await;
+        assert_eq!((said.text().as_str(), end.how), ("all", EndedHow::Completed));
+        assert_eq!(fixture.server.chats().len(), 1);
+        assert!(
+            said.notices(NoticeCode::AgentOddity).iter().all(|text| !text.contains("JSON")),
+            "{:?}",
+            said.0
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_key_that_a_service_repeats_is_not_shown() {
     let mut fixture = Fixture::new([error(500, "sk-very-secret"), error(400, "sk-very-secret is odd")]).await;
@@ -77,6 +96,13 @@ async fn a_key_that_a_service_repeats_is_not_shown() {
     let (said, end) = fixture.run().await;
     assert_eq!(failure(&end).text, "… is odd");
     assert!(!format!("{:?}", said.0).contains("very-secret"));
+
+    // Nor its beginning, where the words are cut.
+    let long = format!("{} sk-very-secret", "x".repeat(1985));
+    let mut fixture = Fixture::new([error(400, &long)]).await;
+    fixture.settings.api_key = Some(ApiKey::new("sk-very-secret").unwrap());
+    let (_, end) = fixture.run().await;
+    assert_eq!(failure(&end).text, format!("{} …", "x".repeat(1985)));
 }
 
 #[tokio::test]
@@ -129,6 +155,26 @@ async fn what_does_not_fit_is_shortened_before_it_is_sent() {
     assert_eq!(roles(&last), ["system", "user", "assistant", "tool", "assistant", "tool"]);
     assert!(last["messages"][3]["content"].as_str().unwrap().contains("left out"), "the oldest result");
     assert!(last["messages"][5]["content"].as_str().unwrap().len() > 20_000, "the newest is whole");
+}
+
+/// A result that is larger than the model's whole context is told as far as it fits.
+#[tokio::test]
+async fn one_result_that_does_not_fit_is_clipped() {
+    let read = calls(&[("read_file", json!({ "path": "long" }))]);
+    let mut fixture = Fixture::new([read, says("fits")]).await;
+    fixture.settings.context_size = Some(4096);
+    fixture.write("long", &"some words\n".repeat(5000));
+    let (said, end) = fixture.run().await;
+    assert_eq!((said.text().as_str(), end.how), ("fits", EndedHow::Completed));
+    let request = &fixture.server.chats()[1].body;
+    let result = request["messages"][3]["content"].as_str().unwrap();
+    assert!(result.starts_with("some words\n") && result.contains("bytes left out to fit"), "{result}");
+    // A quarter of the context is the answer's; by what the service counted, a token has eight bytes at least.
+    assert!(request.to_string().len() < 3072 * 8, "{}", request.to_string().len());
+    assert_eq!(said.notices(NoticeCode::ContextShortened).len(), 1);
+    let [tool] = &said.tools()[..] else { panic!() };
+    let shown = serde_json::to_string(&tool.content).unwrap();
+    assert!(shown.len() > 22_000, "a person sees all that was read");
 }
 
 #[tokio::test]

@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use super::answer::{Answer, AnswerLimits, TooMuch};
 use super::chunk::{self, Piece};
-use super::events::{Events, LONGEST};
 use super::fault::Fault;
+use super::incoming::Incoming;
 use super::pause;
+use crate::common::sse::LONGEST;
 use crate::common::{http, json};
 use crate::native::settings::{ApiKey, Endpoint, NativeSettings};
 
@@ -93,37 +94,34 @@ impl Api {
         let request = self.request(Method::POST, self.endpoint.at("chat/completions"));
         let request = request.header(CONTENT_TYPE, "application/json").body(body);
         let mut response = self.send(request).await?;
-        let (mut events, mut whole) = (Events::default(), None);
-        let mut pieces = Vec::new();
-        while !reading.is_done {
-            let chunk = self.chunk(&mut response).await?;
-            let is_over = chunk.is_none();
-            match (chunk, &mut whole) {
-                (Some(chunk), Some(whole)) => gather(whole, &chunk)?,
-                (Some(chunk), None) if events.is_new() && is_whole(&chunk) => whole = Some(chunk.to_vec()),
-                (Some(chunk), None) => {
-                    let read = events.push(&chunk, |data| reading.read(data, &mut pieces));
-                    read.map_err(|_| {
-                        Fault::too_much(format!(
-                            "the model's service sent a line of more than {LONGEST} bytes"
-                        ))
-                    })?;
-                }
-                (None, None) => events.end(|data| reading.read(data, &mut pieces)),
-                (None, Some(whole)) => reading.read(whole, &mut pieces),
+        let (mut body, mut broken) = (Incoming::default(), None);
+        let mut is_over = false;
+        while !reading.is_done && !is_over {
+            let chunk = self.chunk(&mut response).await.unwrap_or_else(|fault| {
+                broken = Some(fault);
+                None
+            });
+            is_over = chunk.is_none();
+            let mut pieces = Vec::new();
+            match chunk {
+                Some(chunk) => body.push(&chunk, |data| reading.read(data, &mut pieces))?,
+                None => body.end(|data| {
+                    // The end of one that broke off may be anything.
+                    if broken.is_none() || json::object(data).is_some() {
+                        reading.read(data, &mut pieces);
+                    }
+                }),
             }
-            for piece in pieces.drain(..) {
+            for piece in pieces {
                 if let Some(piece) = self.take(piece, limits, reading)? {
                     reading.is_shown = true;
                     show(piece).await;
                 }
             }
-            if is_over {
-                break;
-            }
         }
+        // An answer that was complete is not lost with the connection.
         let has_ended = reading.is_done || reading.answer.finish.is_some();
-        if has_ended { Ok(()) } else { Err(Fault::cut()) }
+        if has_ended { Ok(()) } else { Err(broken.unwrap_or_else(Fault::cut)) }
     }
 
     fn take(
@@ -203,11 +201,9 @@ impl Api {
         chunk.map_err(|error| self.hide(Fault::connection("the model's answer was cut off", error)))
     }
 
+    /// What the service says may hold the key, and may be long.
     fn hide(&self, fault: Fault) -> Fault {
-        match &self.key {
-            Some(key) => fault.reworded(|text| key.hidden_in(text)),
-            None => fault,
-        }
+        fault.hiding(self.key.as_ref())
     }
 }
 
@@ -222,18 +218,4 @@ impl Reading {
             None => self.unreadable += 1,
         }
     }
-}
-
-/// Whether an answer comes as one object although a stream was asked for. Its type is not believed: services send
-/// either under any.
-fn is_whole(first: &[u8]) -> bool {
-    first.trim_ascii_start().starts_with(b"{")
-}
-
-fn gather(whole: &mut Vec<u8>, chunk: &[u8]) -> Result<(), Fault> {
-    if whole.len() + chunk.len() > LONGEST {
-        return Err(Fault::too_much(format!("the model's answer has more than {LONGEST} bytes")));
-    }
-    whole.extend_from_slice(chunk);
-    Ok(())
 }

@@ -8,6 +8,7 @@ use dispatch_core::task::TerminalReason;
 use serde_json::Value;
 
 use crate::common::failure;
+use crate::native::settings::ApiKey;
 
 /// The most characters of a service's words.
 const LONGEST: usize = 2000;
@@ -92,7 +93,16 @@ impl Fault {
     }
 
     fn new(kind: Kind, text: String) -> Self {
-        Self { kind, text: text.chars().take(LONGEST).collect(), retry_after: None, context_size: None }
+        Self { kind, text, retry_after: None, context_size: None }
+    }
+
+    /// The same without the key, which services like to repeat, and not too long. The key goes first: of one that
+    /// was cut, the beginning would be left.
+    pub(super) fn hiding(self, key: Option<&ApiKey>) -> Self {
+        self.reworded(|text| {
+            let text = key.map_or_else(|| text.to_owned(), |key| key.hidden_in(text));
+            text.chars().take(LONGEST).collect()
+        })
     }
 
     /// The same in other words.
@@ -234,6 +244,7 @@ mod tests {
 
     #[test]
     fn words_are_bounded() {
-        assert_eq!(Fault::said(Some(500), &json!("ä".repeat(5000))).text.chars().count(), LONGEST);
+        let fault = Fault::said(Some(500), &json!("ä".repeat(5000))).hiding(None);
+        assert_eq!(fault.text.chars().count(), LONGEST);
     }
 }

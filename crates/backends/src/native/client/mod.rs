@@ -4,8 +4,8 @@
 mod answer;
 mod api;
 mod chunk;
-mod events;
 mod fault;
+mod incoming;
 mod models;
 mod pause;
 

@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use acp_proto::host::{FileError, Files};
 use rustix::fs::FileType;
 
+use super::patience::Patience;
 use super::request::{List, Read};
 use super::walk::Walk;
 
@@ -16,10 +16,10 @@ const ENTRIES: usize = 1000;
 const LINES: u32 = 2000;
 
 /// The entries of a folder, one a line.
-pub(super) fn list(files: &Files, request: &List, cancelled: &AtomicBool) -> Result<String, FileError> {
+pub(super) fn list(files: &Files, request: &List, patience: &Patience<'_>) -> Result<String, FileError> {
     let mut text = String::new();
     let mut count = 0;
-    let walk = Walk { files, recursive: request.recursive, cancelled };
+    let walk = Walk { files, recursive: request.recursive, patience };
     let is_whole = walk.go(Path::new(&request.path), &mut |found| {
         if count == ENTRIES {
             return ControlFlow::Break(());
@@ -34,7 +34,7 @@ pub(super) fn list(files: &Files, request: &List, cancelled: &AtomicBool) -> Res
         ControlFlow::Continue(())
     })?;
     if !is_whole {
-        text.push_str("(there is more; list a folder of it)\n");
+        return Ok(text + "(there is more; list a folder of it)\n");
     }
     Ok(if text.is_empty() { "(empty)\n".to_owned() } else { text })
 }
@@ -62,4 +62,21 @@ fn lines_of(text: &str, lines: u32) -> usize {
         .last()
         .filter(|_| text.matches('\n').count() >= lines as usize)
         .unwrap_or(text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use acp_proto::host::{FileLimits, MissingFile};
+
+    #[test]
+    fn a_list_that_takes_too_long_tells_what_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a"), "").unwrap();
+        let files =
+            Files::open(folder.path(), FileLimits { read: 1, write: 1 }, MissingFile::Refuse).unwrap();
+        let all = List { path: ".".to_owned(), recursive: true };
+        let told = list(&files, &all, &Patience::none()).unwrap();
+        assert_eq!(told, "(there is more; list a folder of it)\n");
+    }
 }

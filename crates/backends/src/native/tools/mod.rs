@@ -8,6 +8,7 @@ mod change;
 mod command;
 mod ignored;
 mod look;
+mod patience;
 mod request;
 mod search;
 mod walk;

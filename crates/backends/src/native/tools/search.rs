@@ -4,14 +4,13 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
 
 use acp_proto::host::Files;
 use ignore::overrides::{Override, OverrideBuilder};
 use regex::bytes::{Regex, RegexBuilder};
 use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 
+use super::patience::Patience;
 use super::request::Search;
 use super::walk::{Found, Walk};
 
@@ -21,13 +20,14 @@ const HITS: usize = 200;
 const LINE: usize = 300;
 /// The largest file that is searched, in bytes.
 const FILE: u64 = 4 << 20;
-/// How long a search may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How much of a line is searched, in bytes: a match cannot be interrupted, and in the worst case each byte costs a step
+/// for each state of the compiled pattern.
+const SEARCHED: usize = 16 << 10;
 /// The most memory that a compiled pattern takes, in bytes.
 const PATTERN: usize = 4 << 20;
 
 /// The lines that fit, as `path:line: text`. The error is for the model.
-pub(super) fn search(files: &Files, request: &Search, cancelled: &AtomicBool) -> Result<String, String> {
+pub(super) fn search(files: &Files, request: &Search, patience: &Patience<'_>) -> Result<String, String> {
     let pattern = RegexBuilder::new(&request.pattern)
         .case_insensitive(request.ignore_case)
         .size_limit(PATTERN)
@@ -35,18 +35,15 @@ pub(super) fn search(files: &Files, request: &Search, cancelled: &AtomicBool) ->
         .build()
         .map_err(|error| format!("the pattern cannot be used: {error}"))?;
     let which = request.files.as_deref().filter(|glob| !glob.is_empty()).map(which).transpose()?;
-    let until = Instant::now() + PATIENCE;
     let mut hits = Hits::default();
-    let walk = Walk { files, recursive: true, cancelled };
+    let walk = Walk { files, recursive: true, patience };
     let is_whole = walk.go(Path::new(&request.path), &mut |found| {
-        if hits.count == HITS || Instant::now() > until {
-            return ControlFlow::Break(());
-        }
         let is_meant = which.as_ref().is_none_or(|which| which.matched(found.path, false).is_whitelist());
         if found.kind == FileType::RegularFile && is_meant {
-            hits.look_into(&found, &pattern);
+            hits.look_into(&found, &pattern, patience)
+        } else {
+            ControlFlow::Continue(())
         }
-        ControlFlow::Continue(())
     });
     let is_whole = is_whole.map_err(|error| error.to_string())?;
     Ok(hits.told(is_whole))
@@ -67,25 +64,35 @@ struct Hits {
 }
 
 impl Hits {
-    fn look_into(&mut self, found: &Found<'_>, pattern: &Regex) {
+    /// Searches a file; breaks off where there are enough, or no more is waited for.
+    fn look_into(&mut self, found: &Found<'_>, pattern: &Regex, patience: &Patience<'_>) -> ControlFlow<()> {
         let bytes = match content(found) {
             Ok(Some(bytes)) => bytes,
-            Ok(None) => return self.large += 1,
+            Ok(None) => {
+                self.large += 1;
+                return ControlFlow::Continue(());
+            }
             // Gone, or not for us.
-            Err(_) => return,
+            Err(_) => return ControlFlow::Continue(()),
         };
-        let is_binary = bytes.iter().take(8192).any(|byte| *byte == 0);
-        if is_binary || !pattern.is_match(&bytes) {
-            return;
+        // As git tells binary files: by a NUL near the beginning.
+        let is_binary = bytes[..bytes.len().min(8000)].contains(&0);
+        if is_binary {
+            return ControlFlow::Continue(());
         }
         for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+            if self.count == HITS || patience.is_over() {
+                return ControlFlow::Break(());
+            }
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if self.count < HITS && pattern.is_match(line) {
+            let line = &line[..line.len().min(SEARCHED)];
+            if pattern.is_match(line) {
                 self.count += 1;
                 let line: String = String::from_utf8_lossy(line).chars().take(LINE).collect();
                 self.text.push_str(&format!("{}:{}: {line}\n", found.path.display(), number + 1));
             }
         }
+        ControlFlow::Continue(())
     }
 
     fn told(mut self, is_whole: bool) -> String {

@@ -6,12 +6,12 @@ use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use acp_proto::host::{FileError, Files};
 use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
 
 use super::ignored::Ignored;
+use super::patience::Patience;
 
 /// How deep folders are gone into; each level holds a descriptor.
 const DEEPEST: usize = 64;
@@ -36,7 +36,7 @@ pub(super) struct Walk<'a> {
     /// Whether folders in the folder are gone into.
     pub(super) recursive: bool,
     /// Ends the walk from outside.
-    pub(super) cancelled: &'a AtomicBool,
+    pub(super) patience: &'a Patience<'a>,
 }
 
 /// What is known on the way.
@@ -82,7 +82,7 @@ impl Walk<'_> {
         depth: usize,
         way: &mut Way<'_>,
     ) -> ControlFlow<()> {
-        if way.left == 0 || self.cancelled.load(Ordering::Relaxed) {
+        if way.left == 0 || self.patience.is_over() {
             way.is_whole = false;
             return ControlFlow::Break(());
         }

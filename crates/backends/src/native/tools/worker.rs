@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::change::Change;
+use super::patience::Patience;
 use super::request::{Look, Read, Request, Run};
 use super::{command, look, search};
 use crate::native::settings::NativeLimits;
@@ -160,9 +161,10 @@ impl Tools {
 }
 
 fn look(files: &Files, look: &Look, cancelled: &AtomicBool, most: usize) -> Result<String, String> {
+    let patience = Patience::new(cancelled);
     match look {
-        Look::List(list) => look::list(files, list, cancelled).map_err(|error| error.to_string()),
-        Look::Search(search) => search::search(files, search, cancelled),
+        Look::List(list) => look::list(files, list, &patience).map_err(|error| error.to_string()),
+        Look::Search(search) => search::search(files, search, &patience),
         Look::Read(read) => look::read(files, read, most).map_err(|error| error.to_string()),
     }
 }
