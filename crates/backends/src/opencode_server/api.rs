@@ -1,14 +1,17 @@
 //! opencode's calls, as far as a turn makes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::http::{Bounds, Http, HttpError};
-use super::wire::{Asked, Message, Question, Session, Statuses};
+use super::rows::Rows;
+use super::wire::{Asked, Message, Question, Session, Status};
+use crate::common::json;
 
 /// What is asked quickly and answered shortly.
 const SHORT: Bounds = Bounds { time: Duration::from_secs(15), bytes: 1 << 20 };
@@ -89,30 +92,37 @@ impl Api {
         }
     }
 
-    /// The conversations of the folder that are not idle.
-    pub(super) async fn statuses(&self) -> Result<Statuses, HttpError> {
-        self.http.get(self.url(&["session", "status"]), SHORT).await
+    /// What a conversation is at; `None` when it is idle.
+    pub(super) async fn status(&self, session: &str) -> Result<Option<Status>, HttpError> {
+        let url = self.url(&["session", "status"]);
+        let path = url.path().to_owned();
+        // Of all conversations of the folder that are not idle; what is said of others may be anything.
+        let mut all: HashMap<String, Box<RawValue>> = self.http.get(url, SHORT).await?;
+        let Some(status) = all.remove(session) else { return Ok(None) };
+        let status: Status = json::decode(Box::<str>::from(status))
+            .map_err(|error| HttpError::Garbled { path, text: error.to_string() })?;
+        Ok(Some(status).filter(|status| status.kind != "idle"))
     }
 
     /// The newest messages, oldest first.
-    pub(super) async fn messages(&self, session: &str, most: u32) -> Result<Vec<Message>, HttpError> {
+    pub(super) async fn messages(&self, session: &str, most: usize) -> Result<Rows<Message>, HttpError> {
         let most = most.to_string();
         let query = [("directory", self.directory.as_str()), ("limit", &most)];
         self.http.get(self.http.url(&["session", session, "message"], &query), MESSAGES).await
     }
 
     /// The permission requests that are open, of all conversations of the folder.
-    pub(super) async fn permissions(&self) -> Result<Vec<Asked>, HttpError> {
+    pub(super) async fn permissions(&self) -> Result<Rows<Asked>, HttpError> {
         self.http.get(self.url(&["permission"]), MESSAGES).await
     }
 
     /// The questions that are open, of all conversations of the folder.
-    pub(super) async fn questions(&self) -> Result<Vec<Question>, HttpError> {
+    pub(super) async fn questions(&self) -> Result<Rows<Question>, HttpError> {
         self.http.get(self.url(&["question"]), MESSAGES).await
     }
 
     /// The conversations that the conversation's tools began.
-    pub(super) async fn children(&self, session: &str) -> Result<Vec<Session>, HttpError> {
+    pub(super) async fn children(&self, session: &str) -> Result<Rows<Session>, HttpError> {
         self.http.get(self.url(&["session", session, "children"]), MESSAGES).await
     }
 

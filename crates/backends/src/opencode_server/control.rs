@@ -1,7 +1,6 @@
 //! The hand that reaches a turn while its stream is awaited.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use dispatch_core::ids::SessionId;
 use dispatch_core::ports::AgentControl;
 use dispatch_core::profile::Stop;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::api::Api;
@@ -30,7 +30,6 @@ pub(super) struct Link {
     /// Whether the turn has ended.
     pub(super) ended: watch::Sender<bool>,
     state: Mutex<State>,
-    is_asking: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -39,18 +38,13 @@ struct State {
     turn: Option<(String, Arc<Inbox>)>,
     /// Permission requests that wait for an answer.
     asked: HashSet<String>,
+    /// Aborts the turn, once that is asked for; tells whether all that it sent was answered.
+    aborting: Option<JoinHandle<bool>>,
 }
 
 impl Link {
     pub(super) fn new(api: Api, server: Arc<Server>, line_of_work: SessionId) -> Self {
-        Self {
-            api,
-            server,
-            line_of_work,
-            ended: watch::Sender::new(false),
-            state: Mutex::default(),
-            is_asking: AtomicBool::new(false),
-        }
+        Self { api, server, line_of_work, ended: watch::Sender::new(false), state: Mutex::default() }
     }
 
     /// A prompt goes out to this conversation.
@@ -69,22 +63,28 @@ impl Link {
         tokio::spawn(async move { link.until_taken(|| link.api.decline(&question)).await });
     }
 
-    /// Aborts the turn, and again until it has ended.
-    async fn abort(self: Arc<Self>, session: String) {
+    /// Aborts the turn, and again until it has ended. What was sent is waited for: it must not reach the next turn.
+    async fn abort(self: Arc<Self>, session: String) -> bool {
         let mut ended = self.ended.subscribe();
-        let has_ended = async move { ended.wait_for(|ended| *ended).await.is_ok() };
-        let mut has_ended = std::pin::pin!(has_ended);
-        loop {
-            tokio::select! {
-                biased;
-                _ = &mut has_ended => return,
-                aborted = self.api.abort(&session) => if let Err(error) = aborted {
-                    tracing::debug!(%error, "a turn could not be aborted");
-                }
+        let mut is_answered = true;
+        while !*ended.borrow_and_update() {
+            if let Err(error) = self.api.abort(&session).await {
+                tracing::debug!(%error, "a turn could not be aborted");
+                is_answered &= matches!(error, HttpError::Refused { .. } | HttpError::Garbled { .. });
             }
-            if timeout(ASK_AGAIN, &mut has_ended).await.is_ok() {
-                return;
-            }
+            let _ = timeout(ASK_AGAIN, ended.wait_for(|ended| *ended)).await;
+        }
+        is_answered
+    }
+
+    /// The turn has ended. Tells whether nothing that was sent for it is on its way any more, for which it waits no
+    /// longer than that.
+    pub(super) async fn over(&self, patience: Duration) -> bool {
+        self.ended.send_replace(true);
+        let aborting = self.lock().aborting.take();
+        match aborting {
+            Some(aborting) => matches!(timeout(patience, aborting).await, Ok(Ok(true))),
+            None => true,
         }
     }
 
@@ -117,8 +117,8 @@ impl Link {
     }
 
     /// The turn did not obey: it ends here, at once, and may go on there.
-    fn cut_off(&self) {
-        if let Some((_, inbox)) = self.lock().turn.as_ref() {
+    fn cut_off(&self, state: &State) {
+        if let Some((_, inbox)) = &state.turn {
             self.server.cut_off(self.line_of_work);
             inbox.end(Ends::CutOff);
         }
@@ -136,20 +136,17 @@ pub(super) struct OpencodeControl(pub(super) Arc<Link>);
 impl AgentControl for OpencodeControl {
     async fn stop(&self, rung: Stop) {
         let link = &self.0;
+        let mut state = link.lock();
         if *link.ended.borrow() {
             return;
         }
         match rung {
-            // Before the prompt there is nothing to abort: the session is closed instead.
             Stop::Ask => {
-                let session = link.lock().turn.as_ref().map(|(session, _)| session.clone());
-                if let Some(session) = session
-                    && !link.is_asking.swap(true, Ordering::AcqRel)
-                {
-                    tokio::spawn(Arc::clone(link).abort(session));
+                if let (Some((session, _)), None) = (&state.turn, &state.aborting) {
+                    state.aborting = Some(tokio::spawn(Arc::clone(link).abort(session.clone())));
                 }
             }
-            Stop::Terminate | Stop::Kill => link.cut_off(),
+            Stop::Terminate | Stop::Kill => link.cut_off(&state),
         }
     }
 

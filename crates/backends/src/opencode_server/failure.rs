@@ -6,11 +6,15 @@ use dispatch_core::task::TerminalReason;
 use super::wire::{ErrorData, WireError};
 use crate::common::failure;
 
+/// The most characters of an error that are kept.
+const LONGEST: usize = 2000;
+
 /// How a turn ends that this error ends.
 pub(super) fn ended_by(error: &WireError) -> EndedHow {
     let WireError { name, data: ErrorData { message, status } } = error;
     let text = first_line(message.as_deref().unwrap_or_default());
     let text = if text.is_empty() { format!("opencode reports {}", named(name)) } else { text.to_owned() };
+    let text: String = text.chars().take(LONGEST).collect();
     let failed = |reason| EndedHow::Failed(Failure::new(reason, text.clone()));
     match name.as_str() {
         "MessageAbortedError" => EndedHow::Cancelled,
@@ -79,6 +83,11 @@ mod tests {
             let how = ended_by(&serde_json::from_str(error).unwrap());
             assert_eq!(how, EndedHow::Failed(Failure::new(reason, text)), "{error}");
         }
+        let long = WireError {
+            name: "x".repeat(10_000),
+            data: ErrorData { message: Some("x".repeat(10_000)), status: None },
+        };
+        assert!(matches!(ended_by(&long), EndedHow::Failed(failure) if failure.text.len() == LONGEST));
         let aborted = r#"{"name":"MessageAbortedError","data":{"message":"Aborted"}}"#;
         assert_eq!(ended_by(&serde_json::from_str(aborted).unwrap()), EndedHow::Cancelled);
     }

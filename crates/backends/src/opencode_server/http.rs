@@ -26,8 +26,8 @@ pub(super) enum HttpError {
     /// It says no.
     #[error("opencode's server refused {path} with status {status}: {text}")]
     Refused { path: String, status: StatusCode, text: String },
-    /// Its answer is longer than is read.
-    #[error("opencode's server answered {path} with more than {limit} bytes")]
+    /// Its answer is longer than is read, or would take far more memory than its length.
+    #[error("opencode's server answered {path} with more than fits into {limit} bytes")]
     TooLong { path: String, limit: usize },
     /// Its answer is none.
     #[error("opencode's server answered {path} with what cannot be read: {text}")]
@@ -107,9 +107,10 @@ impl Http {
         let request = self.request(Method::GET, url);
         let (path, body) = answered(request, bounds).await?;
         if !json::is_modest(&body) {
-            return Err(HttpError::Garbled { path, text: "it would take too much memory".to_owned() });
+            return Err(HttpError::TooLong { path, limit: bounds.bytes });
         }
-        serde_json::from_slice(&body).map_err(|error| HttpError::Garbled { path, text: error.to_string() })
+        let read = json::decode(String::from_utf8_lossy(&body));
+        read.map_err(|error| HttpError::Garbled { path, text: error.to_string() })
     }
 
     /// Sends JSON; returns the answer's body.

@@ -15,10 +15,11 @@ use super::control::Link;
 use super::http::HttpError;
 use super::inbox::{Ends, Heard, Mail, Taken};
 use super::message_id;
+use super::progress::Standing;
 use super::server::Server;
 use super::snapshot::Snapshot;
 use super::start::{self, Ready};
-use super::translate::{Standing, Translator};
+use super::translate::Translator;
 use crate::common::words;
 use crate::pool::Lease;
 use crate::registry::AgentEntry;
@@ -199,7 +200,7 @@ impl OpencodeSession {
         let api = &self.link.api;
         let asking = async {
             api.abort(&ready.session).await?;
-            api.statuses().await.map(|statuses| !statuses.contains_key(&ready.session))
+            api.status(&ready.session).await.map(|status| status.is_none())
         };
         matches!(timeout(OBEDIENCE, asking).await, Ok(Ok(true)))
     }
@@ -244,17 +245,19 @@ impl Turn {
                 return self.ask_again();
             }
         };
-        children.iter().for_each(|child| ready.listening.follow(child));
+        let listening = &ready.listening;
+        children.rows.iter().for_each(|child| listening.follow(&child.id));
         let is_idle = status.is_none();
-        let is_whole = self.translator.messages(messages, into);
-        permissions.iter().filter(|asked| ready.listening.is_about(&asked.session)).for_each(|asked| {
+        let is_whole = messages.is_some_and(|messages| self.translator.messages(messages, into));
+        if permissions.illegible + questions.illegible > 0 {
+            self.translator.oddities.add("requests that could not be read");
+        }
+        for asked in permissions.rows.iter().filter(|asked| listening.is_about(&asked.session)) {
             self.translator.permission(asked, into);
-        });
-        questions.into_iter().filter(|question| ready.listening.is_about(&question.session)).for_each(
-            |question| {
-                self.translator.question(question.id);
-            },
-        );
+        }
+        for question in questions.rows.into_iter().filter(|question| listening.is_about(&question.session)) {
+            self.translator.question(question.id);
+        }
         self.translator.asked_for(status, into);
         match self.translator.standing() {
             Standing::Over if is_idle && is_whole => self.has_gap = false,
@@ -370,7 +373,9 @@ impl AgentSession for OpencodeSession {
         if self.work == Work::Going && self.obeys().await {
             self.work = Work::None;
         }
-        self.link.ended.send_replace(true);
+        if !self.link.over(OBEDIENCE).await && self.work == Work::None {
+            self.work = Work::CutOff;
+        }
         let Self { lease, work, ready, spec, .. } = *self;
         drop(ready);
         match work {

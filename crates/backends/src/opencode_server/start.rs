@@ -19,7 +19,7 @@ use crate::registry::AgentEntry;
 /// How long the stream of events may take to be there.
 const STREAM: Duration = Duration::from_secs(30);
 /// Requests of earlier turns that are remembered, so that they are not taken for this one's.
-const STALE: usize = 1024;
+const STALE: usize = 4096;
 
 /// A conversation that is ready for its prompt.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Ready {
     pub(super) listening: Listening,
     pub(super) offers: Offers,
     pub(super) chosen: Chosen,
-    /// Permission requests that are open, and of no use to anybody.
+    /// Permission requests and questions that were open before the prompt: nobody waits for their answers.
     pub(super) stale: Vec<String>,
     pub(super) info: SessionInfo,
 }
@@ -106,13 +106,17 @@ async fn conversation(entry: &AgentEntry, spec: &SessionSpec, api: &Api) -> Resu
     Ok(Conversation { id: begin().await?, stale: Vec::new(), notice: notice(NoticeCode::SessionNew, text) })
 }
 
-/// Ends what a conversation may still do; returns the permission requests that it has left behind.
+/// Ends what a conversation may still do; returns the requests that are open all the same in its folder.
 async fn settle(api: &Api, session: &str) -> Result<Vec<String>, HttpError> {
-    if api.statuses().await?.contains_key(session) {
+    if api.status(session).await?.is_some() {
         api.abort(session).await?;
     }
-    let open = api.permissions().await?.into_iter().filter(|asked| asked.session == session);
-    Ok(open.map(|asked| asked.id).take(STALE).collect())
+    // Whoever asked for it: agents that earlier turns began have conversations of their own, and ask in them.
+    let (permissions, questions) = tokio::join!(api.permissions(), api.questions());
+    let permissions = permissions?.rows.into_iter().map(|asked| asked.id);
+    // One that is declined twice does no harm.
+    let questions = questions.unwrap_or_default().rows.into_iter().map(|question| question.id);
+    Ok(permissions.chain(questions).take(STALE).collect())
 }
 
 fn is_same_folder(theirs: &str, ours: &Path) -> bool {

@@ -1,6 +1,6 @@
 //! Tool calls, and what leave is asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use dispatch_core::agent::{
     OptionKind, PermissionOption, PermissionRequest, ToolCall, ToolCallPatch, ToolContent, ToolStatus,
@@ -8,15 +8,28 @@ use dispatch_core::agent::{
 use serde_json::Value;
 
 use super::wire::{Asked, Part, ToolState};
-use crate::common::named_tool;
+use crate::common::{json, named_tool};
 
 /// Open calls that are remembered; what asks beyond them has less to show.
 const REMEMBERED: usize = 256;
+/// What is remembered of them takes so many bytes, about. Of calls beyond that it is how they stand.
+const BYTES: usize = 4 << 20;
+/// Calls that are known to be done; those beyond may be told of again.
+const DONE: usize = 16_384;
+/// The longest title that is shown, in characters.
+const TITLE: usize = 1000;
 
-/// The calls that are open.
+/// The calls of a turn.
 #[derive(Debug, Default)]
-pub(super) struct Calls(HashMap<String, Call>);
+pub(super) struct Calls {
+    open: HashMap<String, Call>,
+    /// What is remembered of them, in bytes.
+    bytes: usize,
+    /// The parts of those that are done.
+    done: HashSet<String>,
+}
 
+/// A call that is open.
 #[derive(Debug)]
 struct Call {
     /// What names it in a permission request.
@@ -24,6 +37,9 @@ struct Call {
     id: String,
     /// What was said of it, but for its output.
     call: ToolCall,
+    /// Whether its arguments were told.
+    has_input: bool,
+    bytes: usize,
     /// Bytes of output that were shown.
     shown: usize,
 }
@@ -35,7 +51,11 @@ impl Calls {
         let Part { id: part, message, tool, call, state, .. } = part;
         let (tool, state) = (tool.unwrap_or_default(), state?);
         let status = status(&state.status)?;
-        let known = self.0.get(&part);
+        // What is done is told again when it is asked for, and told late when the answer is ahead of the events.
+        if self.done.contains(&part) {
+            return None;
+        }
+        let known = self.open.get(&part);
         let shown = known.map_or(0, |known| known.shown);
         let output = output(&state);
         // The whole output comes with every line of it. It is shown when it has doubled, and in the end, so that
@@ -44,11 +64,11 @@ impl Calls {
         let output = output.filter(|text| is_shown && !text.is_empty());
         let shown = output.as_ref().map_or(shown, String::len);
         let mut patch = describe(part, &tool, status, state);
-        if let Some(Call { call, .. }) = known {
+        if let Some(Call { call, has_input, .. }) = known {
             patch.status = patch.status.filter(|status| *status != call.status);
             patch.title = patch.title.filter(|title| *title != call.title);
             patch.kind = patch.kind.filter(|kind| *kind != call.kind);
-            patch.input = patch.input.filter(|_| call.input.is_none());
+            patch.input = patch.input.filter(|_| !has_input);
             if patch.input.is_none() {
                 (patch.content, patch.locations) = (None, None);
             }
@@ -61,10 +81,12 @@ impl Calls {
             patch.content = Some(diffs.into_iter().chain([text]).collect());
         }
         if status.is_terminal() {
-            self.0.remove(&patch.id);
+            self.bytes -= self.open.remove(&patch.id).map_or(0, |call| call.bytes);
+            if self.done.len() < DONE {
+                self.done.insert(patch.id.clone());
+            }
         }
-        let nothing = ToolCallPatch { id: patch.id.clone(), ..ToolCallPatch::default() };
-        (patch != nothing).then_some(patch)
+        (patch != nothing(&patch.id)).then_some(patch)
     }
 
     fn learn(
@@ -75,26 +97,36 @@ impl Calls {
         status: ToolStatus,
         shown: usize,
     ) {
-        if let Some(known) = self.0.get_mut(&patch.id) {
-            known.call.apply(patch.clone());
+        let (has_input, bytes) = (patch.input.is_some(), id.len() + weight(patch));
+        let is_kept = self.bytes + bytes <= BYTES;
+        let kept = if is_kept { patch.clone() } else { outline(patch) };
+        let bytes = if is_kept { bytes } else { 0 };
+        if let Some(known) = self.open.get_mut(&patch.id) {
+            known.call.apply(kept);
             known.shown = shown;
-        } else if !status.is_terminal() && self.0.len() < REMEMBERED {
-            self.0
-                .insert(patch.id.clone(), Call { message, id, call: ToolCall::begin(patch.clone()), shown });
+            known.has_input |= has_input;
+            known.bytes += bytes;
+        } else if !status.is_terminal() && self.open.len() < REMEMBERED {
+            let id = if is_kept { id } else { String::new() };
+            let call = ToolCall::begin(kept);
+            self.open.insert(patch.id.clone(), Call { message, id, call, has_input, bytes, shown });
+        } else {
+            return;
         }
+        self.bytes += bytes;
     }
 
     fn content(&self, part: &str) -> Option<Vec<ToolContent>> {
-        self.0.get(part).map(|known| known.call.content.clone())
+        self.open.get(part).map(|known| known.call.content.clone())
     }
 
     /// The request that is shown to a person. opencode's `always` is left out: it would hold for all conversations of
     /// the project.
     pub(super) fn request(&self, asked: &Asked) -> PermissionRequest {
         let Asked { id, permission, patterns, metadata, tool, .. } = asked;
-        let by = tool
-            .as_ref()
-            .and_then(|by| self.0.values().find(|known| known.message == by.message && known.id == by.call));
+        let by = tool.as_ref().and_then(|by| {
+            self.open.values().find(|known| known.message == by.message && known.id == by.call)
+        });
         let mut call =
             by.map_or_else(|| ToolCall { id: id.clone(), ..ToolCall::default() }, |by| by.call.clone());
         // Leave to go outside is another thing than leave to edit, whichever tool wants it.
@@ -124,6 +156,32 @@ impl Calls {
     }
 }
 
+/// A patch that changes nothing.
+fn nothing(part: &str) -> ToolCallPatch {
+    ToolCallPatch { id: part.to_owned(), ..ToolCallPatch::default() }
+}
+
+/// What is short of a patch.
+fn outline(patch: &ToolCallPatch) -> ToolCallPatch {
+    let ToolCallPatch { id, status, title, kind, .. } = patch;
+    ToolCallPatch { status: *status, title: title.clone(), kind: kind.clone(), ..nothing(id) }
+}
+
+/// What a patch takes in memory, about, in bytes.
+fn weight(patch: &ToolCallPatch) -> usize {
+    let content = patch.content.iter().flatten().map(|content| match content {
+        ToolContent::Text { text } => text.len(),
+        ToolContent::Diff { path, old_text, new_text } => {
+            path.len() + old_text.as_ref().map_or(0, String::len) + new_text.len()
+        }
+        ToolContent::Terminal { terminal_id } => terminal_id.len(),
+        ToolContent::Other { value } => json::weight(value),
+    });
+    let locations = patch.locations.iter().flatten().map(String::len);
+    let input = patch.input.as_ref().map_or(0, json::weight);
+    content.chain(locations).sum::<usize>() + input
+}
+
 /// A call as the event tells it.
 fn describe(part: String, tool: &str, status: ToolStatus, state: ToolState) -> ToolCallPatch {
     let ToolState { input, title, .. } = state;
@@ -137,6 +195,7 @@ fn describe(part: String, tool: &str, status: ToolStatus, state: ToolState) -> T
         }
     };
     let title = title.filter(|title| !title.is_empty()).or(patch.title);
+    let title = title.map(|title| title.chars().take(TITLE).collect());
     ToolCallPatch { status: Some(status), title, ..patch }
 }
 
@@ -186,6 +245,38 @@ mod tests {
         assert!(shown > output.len() / 4 && shown <= 2 * output.len(), "{shown}");
         let done = json!({"status": "completed", "input": {"command": "make"}, "output": output});
         assert_eq!(length(calls.patch(part(done))), output.len(), "whole in the end");
+    }
+
+    /// An answer may be ahead of the events, which are heard all the same.
+    #[test]
+    fn what_is_done_is_not_begun_again() {
+        let mut calls = Calls::default();
+        let done = json!({"status": "completed", "input": {"command": "make"}, "output": "made"});
+        assert!(calls.patch(part(done.clone())).is_some());
+        assert_eq!((calls.patch(running("")), calls.patch(part(done))), (None, None));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_what_is_shown_is_whole() {
+        let mut calls = Calls::default();
+        let write = |number: usize, status: &str| -> Part {
+            let input = json!({"filePath": "a", "content": "x".repeat(1 << 20)});
+            let part = json!({"id": format!("prt_{number}"), "messageID": "m", "type": "tool", "tool": "write",
+                "callID": format!("c{number}"), "state": {"status": status, "input": input}});
+            serde_json::from_value(part).unwrap()
+        };
+        for number in 0..100 {
+            let shown = calls.patch(write(number, "running")).unwrap();
+            assert!(shown.input.is_some());
+            assert_eq!(calls.patch(write(number, "running")), None, "said before");
+        }
+        let kept: usize = calls.open.values().map(|known| json::weight(&json!(known.call))).sum();
+        assert!(kept <= 2 * BYTES && calls.bytes <= BYTES, "{kept}");
+        for number in 0..100 {
+            let done = calls.patch(write(number, "completed")).unwrap();
+            assert_eq!((done.status, done.input), (Some(ToolStatus::Completed), None));
+        }
+        assert_eq!((calls.open.len(), calls.bytes), (0, 0));
     }
 
     #[test]

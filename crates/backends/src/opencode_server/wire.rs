@@ -1,9 +1,9 @@
 //! What opencode says, as far as a turn needs it. Unknown members are passed over.
 
-use std::collections::HashMap;
-
 use serde::Deserialize;
 use serde_json::Value;
+
+use super::rows::Rows;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $word:literal,)+) => {
@@ -271,7 +271,7 @@ pub(super) struct Todo {
 pub(super) struct Message {
     pub(super) info: Info,
     #[serde(default)]
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Rows<Part>,
 }
 
 /// A conversation.
@@ -281,6 +281,3 @@ pub(super) struct Session {
     #[serde(default)]
     pub(super) directory: String,
 }
-
-/// `GET /session/status`: conversations that are not idle.
-pub(super) type Statuses = HashMap<String, Status>;

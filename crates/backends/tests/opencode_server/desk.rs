@@ -236,11 +236,19 @@ impl Voice<'_> {
     /// What `GET …/message` is to answer from now on: the prompt, and answers with one part of text each.
     pub fn store(&self, answers: &[(&str, &str, &str, bool)]) {
         let prompt = json!({"info": {"id": self.prompt, "role": "user"}, "parts": []});
-        let answers = answers.iter().map(|&(message, part, text, is_complete)| {
-            json!({"info": self.answer(message, is_complete), "parts": [text_part(message, part, text, is_complete)]})
-        });
+        let answers = answers.iter().map(|answer| self.stored(*answer));
         let messages: Vec<Value> = std::iter::once(prompt).chain(answers).collect();
         self.fake.answer(&format!("GET /session/{}/message", self.session), json!(messages));
+    }
+
+    /// What it is to answer when it is asked with this query; the prompt is not among it.
+    pub fn store_without_prompt(&self, query: &str, answers: &[(&str, &str, &str, bool)]) {
+        let messages: Vec<Value> = answers.iter().map(|answer| self.stored(*answer)).collect();
+        self.fake.answer(&format!("GET /session/{}/message?{query}", self.session), json!(messages));
+    }
+
+    fn stored(&self, (message, part, text, is_complete): (&str, &str, &str, bool)) -> Value {
+        json!({"info": self.answer(message, is_complete), "parts": [text_part(message, part, text, is_complete)]})
     }
 
     pub fn is_busy(&self, is_busy: bool) {

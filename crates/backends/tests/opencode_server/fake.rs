@@ -55,7 +55,7 @@ struct Shared {
 struct State {
     manner: Manner,
     requests: u32,
-    /// Answers by method and path; what is not here gets a default.
+    /// Answers by method and path, or with the last of its query after it; what is not here gets a default.
     answers: BTreeMap<String, Answer>,
     /// What was called, with its body.
     calls: Vec<(String, Value)>,
@@ -68,6 +68,8 @@ struct State {
 #[derive(Clone)]
 enum Answer {
     Json(Value),
+    /// A JSON text.
+    Text(String),
     /// So many bytes of a JSON text.
     Endless(usize),
     Status(u16),
@@ -107,6 +109,10 @@ impl Fake {
 
     pub fn answer(&self, call: &str, value: Value) {
         self.set(call, Answer::Json(value));
+    }
+
+    pub fn answer_text(&self, call: &str, json: String) {
+        self.set(call, Answer::Text(json));
     }
 
     pub fn answer_status(&self, call: &str, status: u16) {
@@ -202,9 +208,15 @@ impl Shared {
         let body = serde_json::from_slice(body).unwrap_or_default();
         self.lock().calls.push((call.clone(), body));
         self.changed.notify_waiters();
-        let set = self.lock().answers.get(&call).cloned();
+        let last = uri.query().and_then(|query| query.rsplit('&').next()).unwrap_or_default();
+        let asked = format!("{call}?{last}");
+        let set = {
+            let state = self.lock();
+            state.answers.get(&asked).or_else(|| state.answers.get(&call)).cloned()
+        };
         match set {
             Some(Answer::Json(value)) => Json(value).into_response(),
+            Some(Answer::Text(json)) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
             Some(Answer::Status(status)) => {
                 let status = StatusCode::from_u16(status).unwrap();
                 (status, Json(json!({"name": "Refused", "data": {"message": "no"}}))).into_response()

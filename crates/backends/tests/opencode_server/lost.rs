@@ -109,3 +109,88 @@ async fn an_answer_that_is_older_than_the_events_changes_nothing() {
     assert_eq!(json!(said.notice(NoticeCode::AgentOddity)), json!(null));
     desk.over().await;
 }
+
+/// What cannot be had of a conversation keeps nobody from hearing that it is idle.
+#[tokio::test]
+async fn a_turn_whose_end_was_lost_ends_with_what_can_be_had() {
+    let desk = Desk::new(Manner::Good).await;
+    // Its messages can be read, the rest cannot.
+    let (mut turn, voice) = desk.turn(1).await;
+    voice.begin_answer("msg_a");
+    voice.begin_text("msg_a", "prt_a");
+    voice.delta("prt_a", "one ");
+    turn.until_said("one ").await;
+    voice.store(&[("msg_a", "prt_a", "one two", true)]);
+    voice.is_busy(false);
+    for call in ["GET /session/ses_1/children", "GET /permission", "GET /question"] {
+        desk.fake.answer_status(call, 500);
+    }
+    desk.fake.cut();
+    let (said, end) = turn.finish().await;
+    assert_eq!((said.text().as_str(), end.how), ("one two", EndedHow::Completed));
+
+    // Nothing can be read but that it is idle.
+    let (mut turn, voice) = desk.turn(2).await;
+    voice.begin_answer("msg_a");
+    voice.end_text("msg_a", "prt_a", "whole");
+    voice.end_answer("msg_a");
+    turn.until_said("whole").await;
+    desk.fake.answer("GET /session/ses_2/message", json!({"not": "a list"}));
+    desk.fake.cut();
+    let (said, end) = turn.finish().await;
+    assert_eq!((said.text().as_str(), end.how), ("whole", EndedHow::Completed));
+    assert!(said.notice(NoticeCode::AgentOddity).unwrap().contains("text that was lost"));
+    desk.over().await;
+}
+
+/// Of messages that are too long to be read all at once, the newest are.
+#[tokio::test]
+async fn of_long_messages_the_newest_are_read() {
+    let desk = Desk::new(Manner::Good).await;
+    let (mut turn, voice) = desk.turn(1).await;
+    voice.begin_answer("msg_a");
+    voice.begin_text("msg_a", "prt_a");
+    voice.delta("prt_a", "one ");
+    turn.until_said("one ").await;
+    desk.fake.answer_endlessly("GET /session/ses_1/message?limit=64", 1 << 30);
+    desk.fake.answer_endlessly("GET /session/ses_1/message?limit=16", 1 << 30);
+    voice.store_without_prompt("limit=4", &[("msg_a", "prt_a", "one two", true)]);
+    voice.is_busy(false);
+    desk.fake.cut();
+    let (said, end) = turn.finish().await;
+    assert_eq!((said.text().as_str(), end.how), ("one two", EndedHow::Completed));
+    assert_eq!(said.notice(NoticeCode::AgentOddity), None, "it reaches back to what is known");
+    desk.over().await;
+}
+
+/// JavaScript cuts text between the halves of a character, and writes down the half.
+#[tokio::test]
+async fn half_a_character_costs_no_event_and_no_answer() {
+    let desk = Desk::new(Manner::Good).await;
+    let (mut turn, voice) = desk.turn(1).await;
+    voice.begin_answer("msg_a");
+    voice.begin_text("msg_a", "prt_a");
+    let delta = format!(
+        r#"{{"sessionID":"{}","messageID":"msg_a","partID":"prt_a","field":"text","delta":"half \ud83d"}}"#,
+        voice.session
+    );
+    let payload = format!(r#"{{"payload":{{"type":"message.part.delta","properties":{delta}}}}}"#);
+    desk.fake.line(&format!("data: {payload}\n\n"));
+    turn.until_said("half \u{fffd}").await;
+    voice.is_busy(false);
+    let part =
+        r#"{"id":"prt_b","messageID":"msg_b","type":"text","text":" and \ude00 half","time":{"end":2}}"#;
+    let answer = voice.answer("msg_b", true);
+    desk.fake.answer_text(
+        "GET /session/ses_1/message",
+        format!(
+            r#"[{{"info":{{"id":"{}","role":"user"}}}},{{"info":{answer},"parts":[{part}]}}]"#,
+            voice.prompt
+        ),
+    );
+    desk.fake.cut();
+    let (said, end) = turn.finish().await;
+    assert_eq!((said.text().as_str(), end.how), ("half \u{fffd} and \u{fffd} half", EndedHow::Completed));
+    assert_eq!(said.notice(NoticeCode::AgentOddity), None);
+    desk.over().await;
+}

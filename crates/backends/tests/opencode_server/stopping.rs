@@ -49,6 +49,21 @@ async fn an_abort_that_is_not_heard_is_sent_again() {
     desk.over().await;
 }
 
+/// An abort that may still be on its way would end the conversation's next turn.
+#[tokio::test]
+async fn an_abort_that_is_not_answered_costs_the_server() {
+    let desk = Desk::new(Manner::Good).await;
+    let (turn, voice) = desk.turn(1).await;
+    desk.fake.never_answer("POST /session/ses_1/abort");
+    turn.control.stop(Stop::Ask).await;
+    desk.fake.called("POST /session/ses_1/abort", 1).await;
+    voice.answer_with("done");
+    let (_, end) = turn.finish().await;
+    assert_eq!(end.how, EndedHow::Completed);
+    assert_eq!(desk.servers(), [0_u32; 0]);
+    desk.over().await;
+}
+
 #[tokio::test]
 async fn a_turn_that_does_not_obey_is_cut_off_and_others_go_on() {
     let desk = Desk::new(Manner::Good).await;

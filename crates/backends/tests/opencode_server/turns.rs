@@ -42,7 +42,12 @@ async fn what_an_earlier_turn_left_open_is_not_asked_again() {
     let desk = Desk::new(Manner::Good).await;
     let here = desk.worktree.path().to_str().unwrap();
     desk.fake.answer("GET /session/ses_old", json!({"id": "ses_old", "directory": here}));
-    desk.fake.answer("GET /permission", json!([permission("per_old", "ses_old")]));
+    let old = [permission("per_old", "ses_old"), permission("per_kid", "ses_kid")];
+    desk.fake.answer("GET /permission", json!(old));
+    let question = json!([{"id": "que_old", "sessionID": "ses_old"}]);
+    desk.fake.answer("GET /question", question);
+    // An agent that the earlier turn began.
+    desk.fake.answer("GET /session/ses_old/children", json!([{"id": "ses_kid"}]));
     let mut spec = desk.spec(1);
     spec.resume = Some("ses_old".to_owned());
     let mut turn = desk.start(spec).await.unwrap();
@@ -52,6 +57,7 @@ async fn what_an_earlier_turn_left_open_is_not_asked_again() {
         "GET /permission",
         json!([
             permission("per_old", "ses_old"),
+            permission("per_kid", "ses_kid"),
             permission("per_new", "ses_old"),
             permission("per_others", "ses_other")
         ]),
@@ -64,6 +70,7 @@ async fn what_an_earlier_turn_left_open_is_not_asked_again() {
     voice.answer_with("done");
     let (said, _) = turn.finish().await;
     assert_eq!(said.all(asked), ["per_new"]);
+    assert_eq!(desk.fake.calls("POST /question/que_old/reject"), 0);
     desk.over().await;
 }
 
