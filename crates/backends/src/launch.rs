@@ -7,6 +7,7 @@ use std::time::Duration;
 use dispatch_core::agent::Failure;
 use dispatch_core::task::TerminalReason;
 
+use crate::common::random_id::random_id;
 use crate::process::env::{Environment, ForbiddenVariable, agent_environment};
 use crate::process::{Child, Command, Limits, RunTag, SpawnError, Supervisor, TerminalSize};
 use crate::registry::{AgentEntry, Registry};
@@ -36,7 +37,8 @@ impl Launcher {
         self.inherited.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    /// The environment of an agent: what all may have, what its entry lets through and sets, then `extra`.
+    /// The environment of an agent: what all may have, what its entry lets through and sets, then `extra`. One that
+    /// opens a port is given a password for it, which nobody else has.
     ///
     /// # Errors
     /// [`ForbiddenVariable`] when the entry or `extra` names what agents never get.
@@ -48,8 +50,9 @@ impl Launcher {
         let parent = self.inherited.iter().cloned();
         let passed: Vec<OsString> =
             self.inherited.iter().map(|(name, _)| name).filter(|name| entry.passes(name)).cloned().collect();
+        let password = entry.quirks.port_password.iter().map(|name| (name.into(), random_id().into()));
         let own = entry.env.iter().map(|(name, value)| (name.into(), value.into()));
-        agent_environment(parent, &passed, own.chain(extra))
+        agent_environment(parent, &passed, password.chain(own).chain(extra))
     }
 
     /// An agent's command: its program's own path, which is looked up here and nowhere else, with these arguments.
@@ -106,5 +109,24 @@ impl Launcher {
             fence: self.fence,
         };
         command.spawn(&self.supervisor).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_opens_a_port_gets_a_password_that_nobody_has() {
+        let name = "OPENCODE_SERVER_PASSWORD";
+        let registry = Registry::new([]).unwrap();
+        let mut launcher = Launcher::new(Supervisor::SelfExe);
+        launcher.inherited = vec![(name.into(), "known".into())];
+        let opencode = registry.get("opencode").unwrap();
+        let password = || launcher.environment(opencode, []).unwrap()[&OsString::from(name)].clone();
+        let (one, other) = (password(), password());
+        assert!(one != other && one != "known" && one.len() >= 32, "{one:?} {other:?}");
+        let goose = launcher.environment(registry.get("goose").unwrap(), []).unwrap();
+        assert!(!goose.contains_key(&OsString::from(name)));
     }
 }

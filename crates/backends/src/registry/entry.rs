@@ -126,6 +126,9 @@ pub struct Quirks {
     pub usage_adds_up: bool,
     /// What it had running goes on when its turn is cancelled: it is not kept after that.
     pub cancel_leaves_commands: bool,
+    /// However it is started, it listens on a port of this machine, which other users can reach: the variable that
+    /// takes a password for it.
+    pub port_password: Option<String>,
 }
 
 impl AgentEntry {

@@ -78,6 +78,7 @@ fn opencode() -> AgentEntry {
         quirks: Quirks {
             context_tags: true,
             model_prefix: Some("llama-swap/".to_owned()),
+            port_password: Some("OPENCODE_SERVER_PASSWORD".to_owned()),
             ..Quirks::default()
         },
         ..agent(
