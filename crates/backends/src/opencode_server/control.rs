@@ -57,6 +57,11 @@ impl Link {
         self.lock().asked.insert(request);
     }
 
+    /// Forgets a permission request that was answered otherwise; `false` when it does not wait for an answer.
+    pub(super) fn forget(&self, request: &str) -> bool {
+        self.lock().asked.remove(request)
+    }
+
     /// Declines a question that nobody is shown.
     pub(super) fn decline(self: &Arc<Self>, question: String) {
         let link = Arc::clone(self);

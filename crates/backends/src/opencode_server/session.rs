@@ -352,11 +352,17 @@ impl AgentSession for OpencodeSession {
                 News::TimeToAsk => turn.ask(ready, &self.link),
             }
         }
-        for update in &into[before..] {
-            if let AgentUpdate::Permission(request) = update {
+        let mut heard = into.split_off(before);
+        heard.retain(|update| match update {
+            AgentUpdate::Permission(request) => {
                 self.link.expect_answer(request.id.clone());
+                true
             }
-        }
+            // Our own answers are told, too.
+            AgentUpdate::PermissionWithdrawn(id) => self.link.forget(id),
+            _ => true,
+        });
+        into.append(&mut heard);
         turn.translator.take_questions().into_iter().for_each(|question| self.link.decline(question));
         if turn.is_over() {
             self.work = Work::None;

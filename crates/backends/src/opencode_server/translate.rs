@@ -108,7 +108,7 @@ impl Translator {
             Kind::Idle | Kind::Created => {}
             Kind::Error => self.progress.failed(json::decode::<ErrorEvent>(properties)?.error),
             Kind::Asked => self.permission(&json::decode(properties)?, into),
-            Kind::Replied => self.replied(json::decode::<Replied>(properties)?.request),
+            Kind::Replied => self.replied(json::decode::<Replied>(properties)?.request, into),
             Kind::Question => self.question(json::decode::<Question>(properties)?.id),
             Kind::Todo => self.todo(json::decode(properties)?, into),
         }
@@ -130,7 +130,7 @@ impl Translator {
                 }
             }
             Kind::Asked => self.permission(&json::decode(properties)?, into),
-            Kind::Replied => self.replied(json::decode::<Replied>(properties)?.request),
+            Kind::Replied => self.replied(json::decode::<Replied>(properties)?.request, into),
             Kind::Question => self.question(json::decode::<Question>(properties)?.id),
             _ => {}
         }
@@ -237,9 +237,12 @@ impl Translator {
         }
     }
 
-    /// What was answered, by whomever, is not asked again.
-    fn replied(&mut self, request: String) {
-        if self.asked.len() < MOST && request.len() <= LONGEST_ID {
+    /// What was answered, by whomever, is not asked again, nor any more: one refusal answers all that the conversation
+    /// asks at the time.
+    fn replied(&mut self, request: String, into: &mut Vec<AgentUpdate>) {
+        if self.asked.contains(&request) {
+            into.push(AgentUpdate::PermissionWithdrawn(request));
+        } else if self.asked.len() < MOST && request.len() <= LONGEST_ID {
             self.asked.insert(request);
         }
     }

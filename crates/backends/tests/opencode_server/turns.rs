@@ -36,6 +36,33 @@ async fn answers_are_for_once_and_a_refusal_is_told_to_the_model() {
     desk.over().await;
 }
 
+/// One refusal answers all that is asked at the time.
+#[tokio::test]
+async fn a_request_that_was_answered_otherwise_is_open_no_more() {
+    let desk = Desk::new(Manner::Good).await;
+    let (mut turn, voice) = desk.turn(1).await;
+    for id in ["per_1", "per_2"] {
+        voice.ask(id, &voice.session);
+    }
+    turn.until(|update| asked(update).filter(|id| id == "per_2")).await;
+    turn.control.answer("per_1", Answer::Deny).await;
+    desk.fake.called("POST /permission/per_1/reply", 1).await;
+    for id in ["per_1", "per_2"] {
+        voice.say("permission.replied", json!({"requestID": id, "reply": "reject"}));
+    }
+    let withdrawn = |update: &AgentUpdate| match update {
+        AgentUpdate::PermissionWithdrawn(id) => Some(id.clone()),
+        _ => None,
+    };
+    turn.until(withdrawn).await;
+    turn.control.answer("per_2", Answer::Allow).await;
+    voice.answer_with("done");
+    let (said, _) = turn.finish().await;
+    assert_eq!(said.all(withdrawn), ["per_2"], "the other one was answered here");
+    assert_eq!(desk.fake.calls("POST /permission/per_2/reply"), 0);
+    desk.over().await;
+}
+
 /// opencode keeps the requests of turns that were aborted for ever.
 #[tokio::test]
 async fn what_an_earlier_turn_left_open_is_not_asked_again() {
