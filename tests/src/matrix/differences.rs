@@ -18,6 +18,13 @@ pub struct Difference {
 /// All of them. The first that fits counts.
 pub static DIFFERENCES: &[Difference] = &[
     Difference {
+        routes: &["one-shot CLI"],
+        workers: &["gemini"],
+        scenarios: &["reasoning"],
+        observed: "completed, but the reasoning is not shown",
+        why: "it does not print it",
+    },
+    Difference {
         routes: &["native inference"],
         workers: &[],
         scenarios: &["connection cut once"],
