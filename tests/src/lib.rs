@@ -2,12 +2,16 @@
 
 pub mod desk;
 pub mod faults;
+pub mod figures;
 pub mod matrix;
 pub mod model_server;
+pub mod moments;
 pub mod product;
 pub mod queue;
 pub mod random;
 pub mod real_agents;
 pub mod serve;
 pub mod sim;
+pub mod soak;
+pub mod stand_ins;
 pub mod terminal;

@@ -1,9 +1,10 @@
-//! `kill -9` of `boocoder serve` at random moments, a hundred times, with hostile agents at work on every route that
-//! a program of ours can play: they fork, daemonise, clear their environment and ignore every signal that can be
-//! ignored. Nothing of theirs is left two seconds later, before any restart.
+//! `kill -9` of `boocoder serve` at random moments, a hundred times, with hostile agents at work on every route at
+//! once: they fork, daemonise, clear their environment and ignore every signal that can be ignored. Nothing of theirs
+//! is left two seconds later, before any restart.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     thread,
@@ -11,27 +12,30 @@ use std::{
 };
 
 use boocoder_tests::{
-    product::{Machine, Serve},
+    model_server::ModelServer,
+    product::Machine,
     queue::{Kind, Site},
     random::{Random, seed},
-    serve::serve,
+    serve::{ESCAPED, escape, serve},
+    stand_ins::{STAND_INS, StandIn, install, when_told},
 };
 use dispatch_core::{ids::SessionId, task::TaskState};
 
 /// How often a service is killed, over all machines.
 const KILLS: usize = 100;
 
-/// They work side by side, as most of a life is waiting for disks and processes.
-const MACHINES: usize = 4;
+/// They work side by side, as much of a life is waiting for disks and processes.
+const MACHINES: usize = 2;
 
 /// How long what a killed service had started may live.
 const GONE: Duration = Duration::from_secs(2);
 
-/// Seconds that an escaped child sleeps, which tells it from other tests' children.
-const ESCAPED: &str = "614";
+/// From a service's start to its death, at most, where it may come before anything is at work; and from the moment when
+/// agents are at work on every route.
+const LIFE: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis(300)];
 
-/// From a service's start to its death, at most: agents are then at work for a while.
-const LIFE: Duration = Duration::from_millis(900);
+/// In how many lives a route's agent was seen at work, by what had escaped from it.
+type Seen = BTreeMap<String, usize>;
 
 #[test]
 fn a_killed_dispatcher_leaves_no_process_on_any_route() {
@@ -39,71 +43,72 @@ fn a_killed_dispatcher_leaves_no_process_on_any_route() {
     let machines: Vec<_> = (0..MACHINES)
         .map(|number| thread::spawn(move || Victim::new(seed.wrapping_add(number as u64)).suffer()))
         .collect();
-    let mut seen = 0;
+    let mut seen = Seen::new();
     for machine in machines {
-        seen += machine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let those = machine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        those.into_iter().for_each(|(route, count)| *seen.entry(route).or_default() += count);
     }
-    println!("{seen} escaped children were seen, none was left");
-    assert!(seen > KILLS, "the agents had hardly begun: {seen}");
+    println!("lives in which a route was at work: {seen:?}");
+    assert!(seen.len() == STAND_INS.len() && seen.values().all(|lives| *lives >= KILLS / 3), "{seen:?}");
 }
 
 struct Victim {
     site: Site,
     random: Random,
-    sessions: Vec<SessionId>,
+    /// For each route one for a turn that is at work and one for an agent that is kept idle.
+    sessions: Vec<[SessionId; 2]>,
     told: PathBuf,
+    _model: ModelServer,
 }
 
 impl Victim {
     fn new(seed: u64) -> Self {
         let mut site = Site::new(Kind::Sqlite);
-        let root = site.machine.root().to_owned();
-        let (hostile, told) = (root.join("hostile.sh"), root.join("escaped"));
-        // A program without a protocol: its prompt on standard input, text on its output.
-        let script = format!("trap '' HUP INT TERM\necho begun\n{}\ncat\nsleep {ESCAPED}\n", escape(&told));
-        fs::write(&hostile, script).unwrap();
-        let state = root.join("state");
-        let agents = [
-            Machine::demo_agent("hostile", &["--state", state.to_str().unwrap()]),
-            format!(
-                "[agents.program]\ntransport = \"cli\"\ncommand = [\"sh\", {:?}]\n",
-                hostile.to_str().unwrap()
-            ),
-        ];
-        site.machine.configure(&agents.concat());
-        site.machine.set("BOOCODER_ROUTES__WARM_ACP", "true");
+        let told = site.machine.root().join("escaped");
+        let config = "[serve]\nslots = 16\n\n[pool]\nmost = 16\n";
+        let model = install(&mut site, config);
+        when_told(&model, "escape from native", &format!("{}; sleep 600", escape(&told, "native")));
         let serve = serve(&site);
-        let begin = || site.wait_for_end(site.queue("demo", "/say hello", None).id).session;
-        let sessions = vec![begin(), begin()];
+        let sessions = STAND_INS.map(|_| [site.begin_session(), site.begin_session()]).to_vec();
         let _ = serve.stop().expect(0);
-        Self { random: Random::of(seed), sessions, told, site }
+        Self { random: Random::of(seed), sessions, told, site, _model: model }
     }
 
-    /// Returns how many escaped children were seen alive.
-    fn suffer(mut self) -> usize {
-        let mut seen = 0;
-        for _ in 0..KILLS / MACHINES {
+    fn suffer(mut self) -> Seen {
+        let mut seen = Seen::new();
+        for number in 0..KILLS / MACHINES {
             self.queue_work();
-            let life = LIFE.mul_f64(self.random.fraction());
             let serve = serve(&self.site);
-            seen += kill_after(serve, life, &self.told);
+            let is_late = number % 2 == 1;
+            if is_late {
+                Machine::wait_until("work on every route", || {
+                    (at_work(&self.told).len() == STAND_INS.len()).then_some(())
+                });
+            }
+            // Not to wait for anything: the moment is what the test is about.
+            thread::sleep(LIFE[usize::from(is_late)].mul_f64(self.random.fraction()));
+            at_work(&self.told).into_iter().for_each(|route| *seen.entry(route).or_default() += 1);
+            serve.kill();
             self.assert_nothing_runs();
             self.cancel_what_waits();
         }
         seen
     }
 
+    /// A turn at work on every route, and an idle agent with children of its own where agents are kept.
     fn queue_work(&self) {
-        let prompt = format!(
-            "/ignore-signals\n/ignore-cancel\n/ignore-eof\n/fork 5 plain group session daemon cleared\n/shell {}\n\
-             /stream 300\n/stall",
-            escape(&self.told).replace('\n', " ")
-        );
-        // A process for each turn; one that is kept, at work; one that is kept and idle, with children of its own.
-        self.site.queue("hostile", &prompt, None);
-        self.site.queue("hostile", &prompt, Some(self.sessions[0]));
-        self.site.queue("hostile", &prompt.replace("/stall", "/say idle"), Some(self.sessions[1]));
-        self.site.queue("program", "text", None);
+        for (route, [busy, idle]) in STAND_INS.iter().zip(&self.sessions) {
+            let prompt = format!(
+                "escape from {}\n/ignore-signals\n/ignore-cancel\n/ignore-eof\n\
+                 /fork 5 plain group session daemon cleared\n/shell {}\n/stream 300\n",
+                route.name,
+                escape(&self.told, route.name)
+            );
+            let _ = route.queue(&self.site, &format!("{prompt}/stall"), *busy);
+            if StandIn::warm().any(|warm| warm == route) {
+                let _ = route.queue(&self.site, &format!("{prompt}/say idle"), *idle);
+            }
+        }
     }
 
     fn assert_nothing_runs(&self) {
@@ -113,8 +118,7 @@ impl Victim {
             panic!("left after {GONE:?}: {told:?}");
         }
         while !escaped(&self.told).is_empty() {
-            let left: Vec<_> = escaped(&self.told).into_iter().map(command_line).collect();
-            assert!(Instant::now() < deadline, "escaped, and left after {GONE:?}: {left:?}");
+            assert!(Instant::now() < deadline, "escaped, and left after {GONE:?}: {:?}", escaped(&self.told));
             thread::sleep(Duration::from_millis(5));
         }
         fs::write(&self.told, "").unwrap();
@@ -130,30 +134,19 @@ impl Victim {
     }
 }
 
-/// Lets a service live for so long, then kills it; returns how many escaped children it had.
-fn kill_after(serve: Serve, life: Duration, told: &Path) -> usize {
-    // Not to wait for anything: the moment is what the test is about.
-    thread::sleep(life);
-    let seen = escaped(told).len();
-    serve.kill();
-    seen
+/// The routes from which a child has escaped that lives.
+fn at_work(told: &Path) -> BTreeSet<String> {
+    escaped(told).into_iter().map(|(_, route)| route).collect()
 }
 
-/// Shell code that starts children with an empty environment in sessions of their own, outside every folder of ours,
-/// which write their process ids to `told`.
-fn escape(told: &Path) -> String {
-    format!(
-        "for kind in a b; do (cd /; exec env -i setsid sh -c 'trap \"\" HUP INT TERM; echo $$ >>{}; exec sleep \
-         {ESCAPED}' </dev/null >/dev/null 2>&1 &); done",
-        told.display()
-    )
-}
-
-/// The escaped children that live.
-fn escaped(told: &Path) -> Vec<u32> {
+/// The escaped children that live, each with its route.
+fn escaped(told: &Path) -> Vec<(u32, String)> {
     let told = fs::read_to_string(told).unwrap_or_default();
-    let pids = told.lines().filter_map(|line| line.parse().ok());
-    pids.filter(|pid: &u32| command_line(*pid).contains(ESCAPED)).collect()
+    let children = told.lines().filter_map(|line| {
+        let (pid, route) = line.split_once(' ')?;
+        Some((pid.parse().ok()?, route.to_owned()))
+    });
+    children.filter(|(pid, _)| command_line(*pid).contains(ESCAPED)).collect()
 }
 
 fn command_line(pid: u32) -> String {

@@ -1,8 +1,6 @@
 //! Agents that are kept between the turns of a chat (SPEC 7), below `boocoder serve`, on both stores.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
 
-use std::{fs, path::Path, time::Duration};
-
 use boocoder_tests::{
     product::{Machine, text},
     queue::{Kind, Site},
@@ -227,33 +225,4 @@ fn a_frozen_dispatcher_has_no_agents_left_before_its_lease_lapses() {
     site.wait_for_end(task.id);
     let _ = serve.stop().expect(0);
     assert_eq!(site.machine.processes(), Vec::<u32>::new());
-}
-
-/// How much a process holds: open files, threads, and the kibibytes that are its own.
-fn holds(pid: u32) -> [usize; 3] {
-    let proc = Path::new("/proc").join(pid.to_string());
-    let status = fs::read_to_string(proc.join("status")).unwrap();
-    let field = |name: &str| -> usize {
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
-    [fs::read_dir(proc.join("fd")).unwrap().count(), field("Threads:"), field("RssAnon:")]
-}
-
-#[test]
-fn many_turns_leave_a_dispatcher_as_it_was() {
-    let site = site(Kind::Sqlite, "");
-    let mut serve = serve(&site);
-    let session = begin(&site);
-    let turns =
-        |count: usize| (0..count).for_each(|_| drop(turn(&site, session, "/say one more\n/write a.txt x")));
-    turns(10);
-    let before = holds(serve.pid());
-    turns(40);
-    let after = holds(serve.pid());
-    // Threads of the pool for blocking calls come and go.
-    assert!(after[0] <= before[0] + 4 && after[1] <= before[1] + 8, "{before:?} {after:?}");
-    assert!(after[2] <= before[2] + 8 * 1024, "{before:?} {after:?}");
-    let _ = serve.stop().expect(0);
-    site.machine.wait_for_no_process(Duration::from_secs(5)).unwrap();
 }

@@ -110,6 +110,17 @@ impl Site {
         self.database.as_ref().expect("the record is in PostgreSQL")
     }
 
+    /// The project that the repository is.
+    #[must_use]
+    pub fn project(&self) -> ProjectId {
+        self.project
+    }
+
+    /// A new session with a chat of its own, in which the demo agent has said hello, by a service that runs.
+    pub fn begin_session(&self) -> SessionId {
+        self.wait_for_end(self.queue("demo", "/say hello", None).id).session
+    }
+
     /// Runs one statement as a client that knows nothing of the program under test; returns what it printed,
     /// one row a line, with `|` between columns.
     ///

@@ -156,3 +156,17 @@ pub fn pids(text: &str) -> Vec<u32> {
 pub fn is_running(pid: u32) -> bool {
     Path::new("/proc").join(pid.to_string()).exists()
 }
+
+/// Seconds that an escaped child sleeps, which tells it from all others.
+pub const ESCAPED: &str = "614";
+
+/// Shell code that starts two children with an empty environment in sessions of their own, outside every folder of a
+/// test, which write their process ids and `word` to `told`.
+#[must_use]
+pub fn escape(told: &Path, word: &str) -> String {
+    format!(
+        "for child in a b; do (cd /; exec env -i setsid sh -c 'trap \"\" HUP INT TERM; echo $$ {word} >>\"{}\"; exec \
+         sleep {ESCAPED}' </dev/null >/dev/null 2>&1 &); done",
+        told.display()
+    )
+}
