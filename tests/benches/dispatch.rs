@@ -7,10 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark ends where something is missing")]
 
 use std::{
-    collections::BTreeMap,
     ffi::OsString,
     process::ExitCode,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,6 +22,8 @@ use backends::{
 };
 use boocoder_tests::{
     faults::{Faults, FaultyStore, FaultyWorkspace},
+    figures::{Times, ms},
+    moments::{Journey, Moments, REQUEST_TO_PROMPT, STEPS, Step, times},
     product::Machine,
 };
 use dispatch_core::{
@@ -73,30 +74,12 @@ async fn compare(tasks: usize) {
     }
     println!("\n| step, median in ms | SQLite | PostgreSQL |\n|---|---|---|");
     for step in STEPS {
-        println!("| {} | {} | {} |", step.0, sqlite.step(step), postgres.step(step));
+        println!("| {} | {} | {} |", step.name, sqlite.step(step), postgres.step(step));
     }
     for contestant in [sqlite, postgres] {
         contestant.end().await;
     }
 }
-
-/// A step of a task's way, from the end of one call to the end of another; calls are the ports' methods, and
-/// `requested` is the beginning.
-type Step = (&'static str, &'static str, &'static str);
-
-const STEPS: [Step; 8] = [
-    ("task recorded", "requested", "create_task"),
-    ("woken and claimed", "create_task", "claim"),
-    ("route recorded", "claim", "record_route"),
-    ("worktree made", "record_route", "prepare"),
-    ("message begun", "prepare", "begin_message"),
-    ("`before` checkpoint taken and recorded", "begin_message", "record_checkpoint"),
-    ("agent started and ready", "record_checkpoint", "before record_prompt_sent"),
-    ("prompt recorded as sent", "before record_prompt_sent", "record_prompt_sent"),
-];
-
-/// The calls of the task that is under way, by the moment of their first end.
-type Moments = Arc<Mutex<BTreeMap<&'static str, Instant>>>;
 
 /// One store with a dispatcher on it.
 struct Contestant {
@@ -109,7 +92,7 @@ struct Contestant {
     shutdown: mpsc::Sender<Shutdown>,
     dispatcher: tokio::task::JoinHandle<Summary>,
     row: Row,
-    took: Vec<BTreeMap<&'static str, Instant>>,
+    took: Vec<Journey>,
     updates: Vec<Duration>,
     _machine: Machine,
 }
@@ -160,22 +143,8 @@ impl Contestant {
         store: Arc<S>,
         row: Row,
     ) -> Self {
-        let moments = Moments::default();
         let faults = Arc::new(Faults::default());
-        faults.observe({
-            let moments = Arc::clone(&moments);
-            move |call, begin, end| {
-                let mut moments = moments.lock().unwrap();
-                if call == "record_prompt_sent" {
-                    moments.entry("before record_prompt_sent").or_insert(begin);
-                }
-                // A pass may have found nothing just before.
-                if call == "claim" && !moments.contains_key("record_route") {
-                    moments.insert(call, end);
-                }
-                moments.entry(call).or_insert(end);
-            }
-        });
+        let moments = Moments::of(&faults);
         let records: Arc<dyn Records> = Arc::clone(&store) as Arc<dyn Records>;
         let node = Node::join(ports(&machine, store, &faults), config()).await.unwrap();
         let (shutdown, told) = mpsc::channel(1);
@@ -203,7 +172,7 @@ impl Contestant {
 
     /// One task to its end, and one update.
     async fn round(&mut self, counts: bool) {
-        self.moments.lock().unwrap().clear();
+        self.moments.clear();
         let options = TurnOptions { agent: Name::new("demo"), ..TurnOptions::default() };
         let new = NewTask {
             options,
@@ -215,30 +184,23 @@ impl Contestant {
         self.settled += 1;
         // The worktree is removed last of all, so nothing of this task disturbs the next one.
         self.faults.until_made("release", self.settled).await;
-        let mut moments = self.moments.lock().unwrap().clone();
-        moments.insert("requested", requested);
-        moments.insert("create_task", created);
+        let journey = self.moments.journey(requested, created);
         let update = self.row.update().await;
         if counts {
-            self.took.push(moments);
+            self.took.push(journey);
             self.updates.push(update);
         }
     }
 
     fn row(&self) -> String {
-        let whole = self.times(("", "requested", "record_prompt_sent"));
-        let updates = sorted(self.updates.clone());
-        let ratio = ms(at(&whole, 0.5)) / ms(at(&updates, 0.5));
-        format!("| {} | {} | {} | {ratio:.0} |", self.name, spread(&whole), spread(&updates))
+        let whole = times(&self.took, REQUEST_TO_PROMPT);
+        let updates = Times::new(self.updates.clone());
+        let ratio = ms(whole.at(0.5)) / ms(updates.at(0.5));
+        format!("| {} | {} | {} | {ratio:.0} |", self.name, whole.spread(), updates.spread())
     }
 
     fn step(&self, step: Step) -> String {
-        format!("{:.2}", ms(at(&self.times(step), 0.5)))
-    }
-
-    fn times(&self, (_, from, to): Step) -> Vec<Duration> {
-        let took = self.took.iter().map(|moments| moments[to].saturating_duration_since(moments[from]));
-        sorted(took.collect())
+        format!("{:.2}", ms(times(&self.took, step).at(0.5)))
     }
 
     async fn end(self) {
@@ -276,22 +238,4 @@ struct Nobody;
 
 impl Publisher for Nobody {
     fn publish(&self, _: &Arc<[Frame]>) {}
-}
-
-fn sorted(mut times: Vec<Duration>) -> Vec<Duration> {
-    times.sort_unstable();
-    times
-}
-
-/// What so large a part of the sorted times is not longer than.
-fn at(times: &[Duration], part: f64) -> Duration {
-    times[((times.len() - 1) as f64 * part).round() as usize]
-}
-
-fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
-fn spread(times: &[Duration]) -> String {
-    format!("{:.2} ({:.2})", ms(at(times, 0.5)), ms(at(times, 0.99)))
 }
