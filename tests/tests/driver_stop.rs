@@ -69,6 +69,27 @@ async fn a_stop_at_every_step_cancels_the_turn_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_until_the_agent_has_the_prompt() {
+    let bench = Bench::new().await;
+    bench.agent.script(WORK, &[Step::AwaitStop, Step::End(EndedHow::Cancelled)]);
+    let (node, task) = (bench.node().await, bench.task(WORK).await);
+    let gate = bench.faults.hold("prompt", 1, When::Before);
+    let turn = bench.start(&node, task.id);
+    gate.reached().await;
+    node.stop(task.id).await.expect("a store");
+    // That it waits cannot be waited for, only looked at.
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+        assert_eq!(bench.faults.made("stop"), 0, "there is nothing to be stopped yet");
+    }
+    gate.open();
+    bench.ended(turn).await;
+    bench.record(task.id).await.assert_ended(TaskState::Cancelled, TerminalReason::Stopped);
+    assert_eq!((bench.agent.seen().stops, bench.agent.seen().closes), (vec![Stop::Ask], vec![Close::Return]));
+    bench.assert_nothing_left();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_hangs_while_it_is_started_is_given_up() {
     for call in ["open", "start"] {
         let bench = Bench::new().await;

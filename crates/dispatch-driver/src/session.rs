@@ -10,7 +10,7 @@ use dispatch_core::{
     ports::{AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionSpec},
     turn::Event,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::paths;
 
@@ -38,6 +38,7 @@ pub(crate) enum News {
 pub(crate) struct Session {
     commands: mpsc::UnboundedSender<Command>,
     news: mpsc::Receiver<News>,
+    has_prompt: watch::Receiver<bool>,
 }
 
 impl Session {
@@ -48,8 +49,9 @@ impl Session {
     ) -> Self {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (outbox, news) = mpsc::channel(BATCHES);
-        tokio::spawn(Owner { inbox, outbox }.run(backend, spec));
-        Self { commands, news }
+        let (tells_of_prompt, has_prompt) = watch::channel(false);
+        tokio::spawn(Owner { inbox, outbox, has_prompt: tells_of_prompt }.run(backend, spec));
+        Self { commands, news, has_prompt }
     }
 
     pub(crate) fn prompt(&self, prompt: Prompt) {
@@ -58,6 +60,15 @@ impl Session {
 
     pub(crate) fn close(&self, how: Close) {
         let _ = self.commands.send(Command::Close(how));
+    }
+
+    /// Returns when the agent has the prompt, or will never have it: its session is being closed.
+    pub(crate) fn prompted(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut has_prompt = self.has_prompt.clone();
+        async move {
+            // An owner that is gone hands nothing over any more.
+            let _ = has_prompt.wait_for(|has_prompt| *has_prompt).await;
+        }
     }
 
     /// The next news; `None` once the owner is gone, which is after `SessionClosed` or a panic.
@@ -69,6 +80,7 @@ impl Session {
 struct Owner {
     inbox: mpsc::UnboundedReceiver<Command>,
     outbox: mpsc::Sender<News>,
+    has_prompt: watch::Sender<bool>,
 }
 
 impl Owner {
@@ -99,6 +111,7 @@ impl Owner {
         };
         let _ = self.outbox.send(News::Control(control)).await;
         let how = self.drive(&mut *session, &worktree).await;
+        self.has_prompt.send_replace(true);
         session.close(how).await;
         self.tell(Event::SessionClosed).await;
     }
@@ -122,12 +135,19 @@ impl Owner {
             Some(Command::Close(how)) => return how,
             None => return Close::Kill,
         };
+        let Self { inbox, outbox, has_prompt } = self;
+        let conversing = async {
+            let sent = session.prompt(prompt).await;
+            has_prompt.send_replace(true);
+            match sent {
+                Ok(()) => listen(session, worktree, outbox).await,
+                Err(failure) => End::new(EndedHow::Crashed(failure)),
+            }
+        };
         tokio::select! {
             biased;
-            how = closed(&mut self.inbox) => return how,
-            end = converse(session, prompt, worktree, &self.outbox) => {
-                let _ = self.outbox.send(News::Event(Event::Ended(end))).await;
-            }
+            how = closed(inbox) => return how,
+            end = conversing => self.tell(Event::Ended(end)).await,
         }
         self.until_closed().await
     }
@@ -153,15 +173,8 @@ async fn closed(inbox: &mut mpsc::UnboundedReceiver<Command>) -> Close {
     }
 }
 
-async fn converse(
-    session: &mut dyn AgentSession,
-    prompt: Prompt,
-    worktree: &Path,
-    outbox: &mpsc::Sender<News>,
-) -> End {
-    if let Err(failure) = session.prompt(prompt).await {
-        return End::new(EndedHow::Crashed(failure));
-    }
+/// Passes on what the agent says, up to its end.
+async fn listen(session: &mut dyn AgentSession, worktree: &Path, outbox: &mpsc::Sender<News>) -> End {
     loop {
         let mut batch: Vec<AgentUpdate> = Vec::new();
         let end = session.next(&mut batch).await;

@@ -155,18 +155,12 @@ impl AgentControl for AcpControl {
             return;
         }
         match rung {
-            Stop::Ask => match state.session.clone() {
-                // A task, since an agent that reads nothing makes it wait.
-                Some(session) if state.asking.is_none() => {
+            Stop::Ask => {
+                if let (Some(session), None) = (state.session.clone(), &state.asking) {
+                    // A task, since an agent that reads nothing makes it wait.
                     state.asking = Some(tokio::spawn(Arc::clone(link).cancel(session)));
                 }
-                Some(_) => {}
-                // It is being started: there is no turn that it could be asked to end.
-                None => {
-                    state.is_ending = true;
-                    link.process.close_stdin();
-                }
-            },
+            }
             Stop::Terminate => {
                 state.is_ending = true;
                 link.process.terminate();

@@ -38,7 +38,6 @@ struct State {
     /// How many requests are open, and what is kept of them, in bytes: each is until there was room for its answer.
     open: (usize, usize),
     last_asked: u64,
-    is_prompted: bool,
     /// The task that asks it to end its turn.
     asking: Option<JoinHandle<()>>,
     /// Whether the turn is being stopped.
@@ -69,7 +68,6 @@ impl Link {
             asked: HashMap::new(),
             open: (0, 0),
             last_asked: 0,
-            is_prompted: false,
             asking: None,
             is_stopped: false,
             is_ending: false,
@@ -87,15 +85,9 @@ impl Link {
         state.outbox = process.outbox.clone();
     }
 
-    /// The prompt goes out.
-    pub(super) fn prompted(&self) {
-        self.lock().is_prompted = true;
-    }
-
     /// The turn has ended: its control reaches nothing from now on, and nobody will answer what is still asked.
     pub(super) fn over(&self) {
         let mut state = self.lock();
-        state.is_prompted = false;
         let (asked, outbox) = (std::mem::take(&mut state.asked), state.outbox.clone());
         drop(state);
         self.ended.send_replace(true);
@@ -193,11 +185,11 @@ impl AgentControl for ClaudeControl {
         }
         state.is_stopped = true;
         match rung {
-            Stop::Ask if state.is_prompted && state.asking.is_none() => {
-                state.asking = Some(tokio::spawn(Arc::clone(&self.0).interrupt()));
+            Stop::Ask => {
+                if state.asking.is_none() {
+                    state.asking = Some(tokio::spawn(Arc::clone(&self.0).interrupt()));
+                }
             }
-            // It is being started: there is no turn that it could be asked to end.
-            Stop::Ask => {}
             Stop::Terminate => {
                 state.is_ending = true;
                 state.process.terminate();

@@ -332,7 +332,6 @@ impl AgentSession for ClaudeSession {
         used.wire.catch_up().await;
         self.is_in_order = false;
         used.lease.begin();
-        self.link.prompted();
         let outbox = used.process().outbox.clone();
         if std::mem::take(&mut used.wire.has_own_turn) {
             outbox.send(protocol::interrupt("interrupt-own").to_string()).await;

@@ -22,7 +22,7 @@ struct State {
 }
 
 impl Link {
-    /// A process was started: it is stopped at once if a stop came before it.
+    /// A process was started: it is stopped at once if a stop came while it took the place of another.
     pub(super) fn started(&self, process: Control) {
         let mut state = self.lock();
         if let Some(rung) = state.stopped {

@@ -178,9 +178,6 @@ impl AgentSession for CliSession {
     }
 
     async fn prompt(&mut self, prompt: Prompt) -> Result<(), Failure> {
-        if self.link.is_stopped() {
-            return Ok(());
-        }
         if matches!(self.conversation, Conversation::Resume(_)) {
             self.prompt = Some(prompt.text.clone());
         }

@@ -207,13 +207,7 @@ fn start_failure(fault: Fault) -> Failure {
 #[async_trait]
 impl AgentSession for NativeSession {
     async fn start(&mut self) -> Result<SessionInfo, Failure> {
-        let (ready, info) = tokio::select! {
-            biased;
-            () = self.link.stopped() => {
-                return Err(Failure::new(TerminalReason::Stopped, "the turn was stopped before its prompt"));
-            }
-            ready = self.get_ready() => ready?,
-        };
+        let (ready, info) = self.get_ready().await?;
         self.ready = Some(ready);
         Ok(info)
     }

@@ -85,15 +85,6 @@ async fn a_start_that_is_given_up_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn one_that_is_asked_to_stop_before_it_has_started_ends() {
-    let mut opened = Fixture::new(&[]).open().await.unwrap();
-    opened.control.stop(dispatch_core::profile::Stop::Ask).await;
-    let failure = crate::common::within(opened.session.start()).await.unwrap_err();
-    assert_eq!(failure.text, "agent demo ended with exit code 0 before it answered initialize");
-    crate::common::within(opened.session.close(Close::Return)).await;
-}
-
-#[tokio::test]
 async fn what_cannot_be_started_is_named() {
     let fixture = Fixture::with_registry(own("/nowhere/agent"), "own");
     let failure = fixture.open().await.err().unwrap();

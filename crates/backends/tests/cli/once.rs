@@ -145,19 +145,6 @@ async fn one_that_ignores_sigterm_is_killed_with_its_children() {
 }
 
 #[tokio::test]
-async fn a_stop_before_the_prompt_starts_nothing() {
-    let fixture = Fixture::new(Output::Text, "touch started");
-    let opened = within(fixture.backend.open(fixture.spec.clone())).await.unwrap();
-    let mut session = opened.session;
-    within(session.start()).await.unwrap();
-    opened.control.stop(Stop::Terminate).await;
-    within(session.prompt(dispatch_core::ports::Prompt { text: "x".into() })).await.unwrap();
-    assert_eq!(within(session.next(&mut Vec::new())).await.unwrap().how, EndedHow::Cancelled);
-    within(session.close(Close::Kill)).await;
-    assert!(!fixture.worktree.path().join("started").exists());
-}
-
-#[tokio::test]
 async fn a_program_that_insists_on_a_terminal_has_one_of_its_own() {
     let script = "[ -t 0 ] && [ -t 1 ] && [ -t 2 ] || exit 9; stty size; ps -o tty= -p $$ >/dev/tty; cat";
     let prompt = format!("{}\nctrl \x03\x04\x16\x15 end", "long ".repeat(2000));

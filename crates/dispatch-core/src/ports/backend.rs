@@ -172,6 +172,9 @@ pub trait AgentSession: Send {
 #[async_trait]
 pub trait AgentControl: Send + Sync {
     /// Climbs one rung of the stop ladder. It does not wait for the effect: the end comes in the stream.
+    ///
+    /// The first rung is climbed once [`prompt`](AgentSession::prompt) has returned, so that there is a turn to be
+    /// ended; a later one at any time.
     async fn stop(&self, rung: Stop);
 
     /// Answers a permission request of this turn; an unknown or answered one is left alone.

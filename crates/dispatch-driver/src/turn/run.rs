@@ -52,6 +52,8 @@ pub(super) struct RunningTurn {
     cancel: CancelFlag,
     session: Option<Session>,
     control: Option<Arc<dyn AgentControl>>,
+    /// The stop ladder was begun.
+    is_stopping: bool,
     spec: SessionSpec,
     prompt: String,
     message: Option<MessageId>,
@@ -132,6 +134,7 @@ impl RunningTurn {
             cancel: CancelFlag::default(),
             session: None,
             control: None,
+            is_stopping: false,
             spec,
             prompt: task.input,
             message: None,

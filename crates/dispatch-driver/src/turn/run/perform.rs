@@ -7,7 +7,7 @@ use dispatch_core::{
     frame::FrameBody,
     ids::MessageId,
     ports::{AgentControl, CancelFlag, Prompt, Release, StoreError},
-    profile::Conversation,
+    profile::{Conversation, Stop},
     routing::Route,
     task::TerminalReason,
     turn::{Effect, Event, Outcome},
@@ -38,7 +38,7 @@ impl RunningTurn {
             Effect::Answer(id, answer) => {
                 self.aside(|control| async move { control.answer(&id, answer).await })
             }
-            Effect::Interrupt(rung) => self.aside(move |control| async move { control.stop(rung).await }),
+            Effect::Interrupt(rung) => self.interrupt(rung),
             Effect::Arm(timer, after) => self.timers.arm(timer, after),
             Effect::Disarm(timer) => self.timers.disarm(timer),
             Effect::CloseSession(how) => match &self.session {
@@ -198,6 +198,19 @@ impl RunningTurn {
                 calls.release(message, how).await;
             }
             Answered::Event(Event::WorkspaceReleased)
+        });
+    }
+
+    /// Climbs a rung of the stop ladder. The first one waits until the agent has the prompt: before that there is no
+    /// turn that it could be asked to end, and no backend has to remember a Stop.
+    fn interrupt(&mut self, rung: Stop) {
+        let is_first = !std::mem::replace(&mut self.is_stopping, true);
+        let prompted = self.session.as_ref().filter(|_| is_first).map(Session::prompted);
+        self.aside(move |control| async move {
+            if let Some(prompted) = prompted {
+                prompted.await;
+            }
+            control.stop(rung).await;
         });
     }
 
