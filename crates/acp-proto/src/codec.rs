@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use crate::frame::{EXCERPT, Line, LineCutter};
 use crate::message::{Fault, Malformed, Message};
 use crate::parse;
+use crate::weight::is_modest;
 use crate::wire_str::WireStr;
 
 /// The longest line that is read as a message, unless configured: 16 MiB.
@@ -138,6 +139,9 @@ impl Decoder {
 }
 
 fn message(text: WireStr) -> Message {
+    if !is_modest(text.as_bytes()) {
+        return malformed(Fault::TooManyValues { length: text.len() }, text.as_bytes());
+    }
     parse::message(&text).unwrap_or_else(|why| malformed(why, text.as_bytes()))
 }
 

@@ -66,6 +66,7 @@ mod raw;
 mod request_ids;
 mod rpc_error;
 pub mod types;
+mod weight;
 mod wire_str;
 
 pub use codec::{DEFAULT_MAX_LINE, Decoder};
@@ -76,4 +77,5 @@ pub use request_ids::RequestId;
 pub use rpc_error::{
     INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, PARSE_ERROR, RESOURCE_NOT_FOUND, RpcError,
 };
+pub use weight::{is_modest, overhead};
 pub use wire_str::WireStr;

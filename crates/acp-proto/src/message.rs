@@ -79,6 +79,13 @@ pub enum Fault {
         /// The limit in bytes.
         limit: usize,
     },
+    /// So many values that they would take far more memory than their text; none was read. See
+    /// [`is_modest`](crate::is_modest).
+    #[error("{length} bytes with more values than are read")]
+    TooManyValues {
+        /// The message's length in bytes.
+        length: usize,
+    },
     /// A banner, a log line, half an object.
     #[error("not JSON: {0}")]
     NotJson(String),

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use acp_proto::client::Config;
 use acp_proto::host::{Host, MissingFile};
+use acp_proto::types::SessionUpdate;
+use acp_proto::{Decoder, Message, Notification};
 use processes::Processes;
 use serde_json::json;
 use support::start_with;
@@ -52,6 +54,48 @@ async fn at_rest() {
 }
 
 const MIB: usize = 1 << 20;
+
+/// All that one line may hold: values of two bytes, which take hundreds of times that once they are read.
+#[test]
+fn a_line_of_tiny_values_is_not_read() {
+    let update = |member: &str, piece: &str| {
+        let mut line = format!(
+            r#"{{"method":"session/update","params":{{"sessionId":"s","update":{{"sessionUpdate":"tool_call","toolCallId":"t","title":"t","{member}":[{piece}"#
+        );
+        while line.len() < 15 * MIB {
+            line.push(',');
+            line.push_str(piece);
+        }
+        line + "]}}}\n"
+    };
+    for (member, piece) in [
+        ("rawInput", "{}"),
+        ("rawInput", r#"{"a":1}"#),
+        ("rawOutput", "[]"),
+        ("rawOutput", "0"),
+        ("rawOutput", "[[[[0]]]]"),
+        ("locations", r#"{"path":""}"#),
+        ("content", r#"{"type":"terminal","terminalId":""}"#),
+    ] {
+        let line = update(member, piece);
+        let mut decoder = Decoder::new();
+        let before = HELD.load(Ordering::Relaxed);
+        PEAK.store(before, Ordering::Relaxed);
+        let mut updates = Vec::new();
+        for bytes in line.as_bytes().chunks(1 << 16) {
+            decoder.push(bytes);
+            while let Some(message) = decoder.next_message() {
+                if let Message::Notification(Notification { params: Some(params), .. }) = &message {
+                    let update = SessionUpdate::decode(params);
+                    updates.push((update, params.decode::<serde_json::Value>().ok()));
+                }
+            }
+        }
+        let held = PEAK.load(Ordering::Relaxed) - before;
+        // The line, twice while its buffer grows.
+        assert!(held < 64 * MIB, "{member} of {piece}: {} MiB", held / MIB);
+    }
+}
 
 /// A few bytes ask for megabytes, many times, and nobody reads the answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

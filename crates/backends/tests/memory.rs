@@ -10,7 +10,7 @@ mod agent_process;
 mod common;
 
 use common::Fixture;
-use dispatch_core::agent::EndedHow;
+use dispatch_core::agent::{EndedHow, NoticeCode};
 
 /// The most memory that this process has had so far, in bytes (proc(5): `VmHWM`).
 fn peak() -> usize {
@@ -27,6 +27,25 @@ async fn long_lines_cost_no_memory() {
         // No line end and no message in 300 MB, of which up to the limit of a line is kept.
         let (_, end) = fixture.run("/long-line 300000000\n/say through").await;
         assert_eq!(end.how, EndedHow::Completed);
+        is_little(peak() - before);
+        fixture.over().await;
+    }
+}
+
+#[tokio::test]
+async fn lines_of_tiny_values_cost_no_memory() {
+    let tiny = r#"
+/tiny 16000000 rawInput {"a":1}
+/tiny 16000000 rawOutput []
+/tiny 16000000 locations {"path":""}
+/tiny 16000000 content {"type":"terminal","terminalId":""}
+/say through"#;
+    for fixture in Fixture::each(&[]) {
+        fixture.run("/say warm").await;
+        let before = peak();
+        let (said, end) = fixture.run(tiny.trim_start()).await;
+        assert_eq!((said.text().as_str(), end.how), ("through", EndedHow::Completed));
+        assert!(said.notice(NoticeCode::AgentOddity).is_some());
         is_little(peak() - before);
         fixture.over().await;
     }

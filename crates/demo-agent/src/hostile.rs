@@ -42,6 +42,7 @@ impl Turn<'_> {
                 self.agent.wire.raw_filler(bytes)?;
                 self.agent.wire.raw(b"\n")?;
             }
+            M::Tiny { bytes, member, piece } => self.tiny(bytes, &member, &piece)?,
             M::Flood(time) => self.flood(time)?,
             M::FloodStderr(time) => self.flood_stderr(time)?,
             // Nobody may be reading: that is not our trouble.
@@ -106,6 +107,19 @@ impl Turn<'_> {
             self.agent.wire.raw(line.0)?;
         }
         Ok(())
+    }
+
+    fn tiny(&mut self, bytes: usize, member: &str, piece: &str) -> Result<(), Halt> {
+        let (session, member) = (Value::from(self.session.as_str()), Value::from(member));
+        let begin = format!(
+            r#"{{"jsonrpc":"2.0","method":"session/update","params":{{"sessionId":{session},"update":{{"sessionUpdate":"tool_call","toolCallId":"tiny","title":"tiny",{member}:[{piece}"#
+        );
+        self.agent.wire.raw(begin.as_bytes())?;
+        let more = format!(",{piece}").repeat(1000);
+        for _ in 0..bytes.saturating_sub(begin.len()) / more.len() {
+            self.agent.wire.raw(more.as_bytes())?;
+        }
+        self.agent.wire.raw(b"]}}}\n")
     }
 
     fn flood(&mut self, time: Duration) -> Result<(), Halt> {

@@ -53,6 +53,11 @@ pub(crate) enum Misbehaviour {
     CloseStdout,
     Garbage(u64),
     LongLine(usize),
+    Tiny {
+        bytes: usize,
+        member: String,
+        piece: String,
+    },
     Flood(Duration),
     FloodStderr(Duration),
     Stderr(String),
@@ -197,6 +202,9 @@ fn misbehaviour(word: &str, mut words: Words<'_>) -> Result<Misbehaviour, String
         "close-stdout" => M::CloseStdout,
         "garbage" => M::Garbage(words.number("N")?),
         "long-line" => M::LongLine(words.number("BYTES")?),
+        "tiny" => {
+            M::Tiny { bytes: words.number("BYTES")?, member: words.word("MEMBER")?, piece: words.raw_json()? }
+        }
         "flood" => M::Flood(words.seconds()?),
         "flood-stderr" => M::FloodStderr(words.seconds()?),
         "stderr" => M::Stderr(words.text()),

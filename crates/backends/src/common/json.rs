@@ -1,16 +1,9 @@
 //! A line of JSON as a value, at a bounded cost.
 
-use acp_proto::RawJson;
+pub(crate) use acp_proto::is_modest;
+use acp_proto::{RawJson, overhead};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-
-/// What a line's value may take in memory besides its text, in bytes. Legitimate lines stay far below: what is long in
-/// them is text.
-const MOST: usize = 16 * 1024 * 1024;
-/// What an object costs: a node of the map that holds its members.
-const OBJECT: usize = 700;
-/// What a member or an element costs.
-const PART: usize = 64;
 
 /// Reads a line. Halves of surrogate pairs and bytes that are no UTF-8 read as U+FFFD. `None` when it is no JSON object,
 /// or would take far more memory than its own length.
@@ -31,31 +24,10 @@ pub(crate) fn decode<T: DeserializeOwned>(json: impl Into<String>) -> Result<T, 
     RawJson::parse(json)?.decode()
 }
 
-/// Whether the value of this JSON takes little more memory than its text.
-pub(crate) fn is_modest(json: &[u8]) -> bool {
-    overhead(json) <= MOST
-}
-
 /// What a value takes in memory, about, in bytes.
 pub(crate) fn weight(value: &Value) -> usize {
     let text = value.to_string();
     text.len() + overhead(text.as_bytes())
-}
-
-/// What a value costs besides its text, from what stands outside of its strings.
-fn overhead(json: &[u8]) -> usize {
-    let (mut cost, mut in_string, mut is_escaped) = (0, false, false);
-    for byte in json {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if in_string => is_escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' if !in_string => cost += OBJECT,
-            b',' | b'[' if !in_string => cost += PART,
-            _ => {}
-        }
-    }
-    cost
 }
 
 /// Takes a text out of a value; `None` where there is none.
