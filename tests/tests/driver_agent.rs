@@ -184,24 +184,41 @@ async fn a_question_is_answered_once_whoever_answers_how_often() {
     let (node, task) = (bench.node().await, bench.task(WORK).await);
     let turn = bench.start(&node, task.id);
     // Nobody can answer what was not shown yet.
-    bench.faults.until_made("append", 2).await;
+    let asked = bench.until_asked(task.id, 2).await;
+    assert!(!asked.contains(&"1".to_owned()), "a later attempt may ask under the same id: {asked:?}");
     for (id, answer) in [
         ("unknown", Answer::Allow),
         ("1", Answer::Allow),
-        ("1", Answer::Deny),
-        ("2", Answer::Deny),
-        ("2", Answer::Allow),
+        (&asked[0], Answer::Allow),
+        (&asked[0], Answer::Deny),
+        (&asked[1], Answer::Deny),
+        (&asked[1], Answer::Allow),
     ] {
         node.answer(task.id, id.into(), answer);
     }
     bench.ended(turn).await;
-    node.answer(task.id, "1".into(), Answer::Deny);
+    node.answer(task.id, asked[0].clone(), Answer::Deny);
     let record = bench.record(task.id).await;
     record.assert_ended(TaskState::Completed, TerminalReason::Completed);
     let mut answers = bench.agent.seen().answers;
     answers.sort_by(|one, other| one.0.cmp(&other.0));
     assert_eq!(answers, [("1".to_owned(), Answer::Allow), ("2".to_owned(), Answer::Deny)]);
     assert_eq!(record.names().iter().filter(|name| **name == "permission_resolved").count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_is_taken_back_is_resolved() {
+    let bench = Bench::new().await;
+    let take_back = AgentUpdate::PermissionWithdrawn("1".into());
+    let ask = [Step::AwaitCall("append", 1), Step::Say(vec![question("1"), question("2"), take_back])];
+    bench.agent.script(WORK, &[&ask[..], &[Step::AwaitAnswers(1), Step::End(EndedHow::Completed)]].concat());
+    let (node, task) = (bench.node().await, bench.task(WORK).await);
+    let turn = bench.start(&node, task.id);
+    let asked = bench.until_asked(task.id, 2).await;
+    node.answer(task.id, asked[0].clone(), Answer::Allow);
+    node.answer(task.id, asked[1].clone(), Answer::Deny);
+    bench.ended(turn).await;
+    assert_eq!(bench.agent.seen().answers, [("2".to_owned(), Answer::Deny)], "nobody waits for the other");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -106,6 +106,23 @@ async fn an_agent_that_hangs_while_it_is_started_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_is_over_when_what_was_given_up_is_gone() {
+    let bench = Bench::new().await;
+    let (node, task) = (bench.node().await, bench.task(WORK).await);
+    let (open, undone) =
+        (bench.faults.hold("open", 1, When::Before), bench.faults.hold("undone", 1, When::Before));
+    let turn = bench.start(&node, task.id);
+    open.reached().await;
+    node.stop(task.id).await.expect("a store");
+    undone.reached().await;
+    assert_eq!(bench.record(task.id).await.task.state, TaskState::Running, "something of it may run");
+    undone.open();
+    bench.ended(turn).await;
+    bench.record(task.id).await.assert_ended(TaskState::Cancelled, TerminalReason::Stopped);
+    bench.assert_nothing_left();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_after_the_end_changes_nothing() {
     for (call, nth, when) in
         [("settle", 1, When::After), ("release", 1, When::Before), ("record_checkpoint", 3, When::Before)]
@@ -272,4 +289,5 @@ async fn a_lease_that_is_lost_ends_its_turns_without_a_word() {
     renewal.open();
     assert_eq!(bench.ended(turn).await, Some(TurnReport::Abandoned));
     assert_eq!((bench.agent.seen().open, bench.agent.seen().closes), (0, vec![Close::Kill]));
+    bench.faults.until_made("end_idle", 1).await;
 }

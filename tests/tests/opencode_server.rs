@@ -23,8 +23,8 @@ use boocoder_tests::{
     real_agents::{Approval, OPENCODE, Site, tool},
 };
 use dispatch_core::{
-    agent::{AgentUpdate, Answer, End, EndedHow, NoticeCode, PermissionRequest, ToolCall},
-    ids::{ChatId, SessionId, TaskId},
+    agent::{AgentUpdate, Answer, End, EndedHow, NoticeCode, OwnSettings, PermissionRequest, ToolCall},
+    ids::{ChatId, Epoch, SessionId, TaskId},
     ports::{AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec},
     profile::Stop,
     task::{Name, PermissionPolicy, TerminalReason},
@@ -86,6 +86,7 @@ impl Desk {
     fn spec(&self, number: u8, resume: Option<&str>) -> SessionSpec {
         SessionSpec {
             task: TaskId::from_random([number; 16]),
+            epoch: Epoch(1),
             session: SessionId::from_random([number; 16]),
             chat: ChatId::from_random([number; 16]),
             run_tag: self.run_tag.clone(),
@@ -96,6 +97,8 @@ impl Desk {
             thinking: None,
             permissions: PermissionPolicy::Ask,
             resume: resume.map(str::to_owned),
+            resume_epoch: None,
+            own: OwnSettings::default(),
             history: vec![],
         }
     }

@@ -5,8 +5,8 @@ use boocoder_tests::{
     product::{Machine, text},
     queue::{Kind, Site},
     serve::{
-        Answer, assert_cancelled, assert_completed, changes, deltas, is_running, on_both, pids, serve,
-        stop_and_wait, turn_frames,
+        Answer, assert_cancelled, assert_completed, changes, deltas, freeze, is_running, on_both, pids,
+        serve, stop_and_wait, thaw, turn_frames,
     },
 };
 use dispatch_core::{
@@ -106,6 +106,23 @@ fn a_chat_goes_on_with_one_process_one_worktree_and_one_change() {
     });
 }
 
+/// Before that, it might still write into a worktree that is saved and removed.
+#[test]
+fn a_close_right_after_a_turn_waits_for_the_end_of_its_agent() {
+    on_both(|kind| {
+        let site = site(kind, "");
+        let serve = serve(&site);
+        let session = begin(&site);
+        let slow = turn(&site, session, "/pid\n/ignore-eof\n/ignore-signals");
+        let kept = pids(&said(&site, &slow))[0];
+        assert!(is_running(kept));
+        let _ = site.machine.run(["session", "close", &session.to_string()]).expect(0);
+        assert!(!is_running(kept), "its worktree is gone, and it is not");
+        let _ = serve.stop().expect(0);
+        site.assert_nothing_left();
+    });
+}
+
 #[test]
 fn a_closed_session_comes_back_with_its_worktree() {
     on_both(|kind| {
@@ -139,6 +156,28 @@ fn a_restart_loads_the_conversation() {
         assert!(said(&site, &task).contains("prompts: 2"), "{}", said(&site, &task));
         assert_eq!(notices(&site, &task), ["session_loaded"]);
         let _ = second.stop().expect(0);
+        assert_eq!(site.machine.processes(), Vec::<u32>::new());
+    });
+}
+
+/// A dispatcher stands still while another one on its record runs a turn of the chat.
+#[test]
+fn an_agent_that_missed_a_turn_elsewhere_is_not_asked_to_go_on() {
+    on_both(|kind| {
+        let site = site(kind, "");
+        let mut first = serve(&site);
+        let session = begin(&site);
+        let kept = pid(&site, session);
+        freeze(first.live());
+        let second = serve(&site);
+        assert_ne!(pid(&site, session), kept);
+        let _ = second.stop().expect(0);
+        thaw(first.live());
+        let task = turn(&site, session, "/pid\n/history");
+        let said = said(&site, &task);
+        assert!(!said.starts_with(&kept.to_string()) && said.contains("prompts: 3"), "{said}");
+        assert!(notices(&site, &task).contains(&"session_loaded".to_owned()));
+        let _ = first.stop().expect(0);
         assert_eq!(site.machine.processes(), Vec::<u32>::new());
     });
 }
@@ -178,6 +217,7 @@ fn an_agent_that_dies_between_turns_is_started_again() {
         let first = pid(&site, session);
         let killed = std::process::Command::new("kill").args(["-9", &first.to_string()]).status().unwrap();
         assert!(killed.success());
+        Machine::wait_until("its end", || (!is_running(first)).then_some(()));
         let task = turn(&site, session, "/history");
         let told = notices(&site, &task);
         assert!(
@@ -214,14 +254,14 @@ fn a_frozen_dispatcher_has_no_agents_left_before_its_lease_lapses() {
     let session = begin(&site);
     let task = site.queue(AGENT, "/pid\n/stall", Some(session));
     let agent = site.wait_for("its process", |site| pids(&said(site, &task)).first().copied());
-    boocoder_tests::serve::freeze(serve.live());
+    freeze(serve.live());
     Machine::wait_until("the end of its agent", || (!is_running(agent)).then_some(()));
     assert_eq!(
         site.sql("SELECT count(*) FROM node WHERE expires_at > now()"),
         "1",
         "nobody may take over yet"
     );
-    boocoder_tests::serve::thaw(serve.live());
+    thaw(serve.live());
     site.wait_for_end(task.id);
     let _ = serve.stop().expect(0);
     assert_eq!(site.machine.processes(), Vec::<u32>::new());

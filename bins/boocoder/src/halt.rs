@@ -17,10 +17,10 @@ use dispatch_core::{
     frame::{Frame, FrameBody},
     ids::{ChatId, Epoch, MessageId, TaskId},
     ports::{
-        AgentSession, Agents, Appended, Backend, CancelFlag, ClaimRequest, Close, Collected, Lease, Lineage,
-        NewCheckpoint, NodeInfo, Opened, Orders, Prompt, Recovered, Release, SessionInfo, SessionSpec,
-        Settlement, StopAnswer, Store, StoreError, Wakeups, WarmAgent, Workspace, WorkspaceError,
-        WorkspaceInfo, WorkspaceSpec, WriteAnswer,
+        AgentConversation, AgentSession, Agents, Appended, Backend, CancelFlag, ClaimRequest, Close,
+        Collected, Lease, Lineage, NewCheckpoint, NodeInfo, Opened, Orders, Prompt, Recovered, Release,
+        SessionInfo, SessionSpec, Settlement, StopAnswer, Store, StoreError, Wakeups, WarmAgent, Workspace,
+        WorkspaceError, WorkspaceInfo, WorkspaceSpec, WriteAnswer,
     },
     profile::BackendProfile,
     routing::{AgentFacts, Route, Routes},
@@ -111,14 +111,14 @@ halting!(Store {
     async fn record_checkpoint(turn: &TurnKey, new: NewCheckpoint) -> Result<WriteAnswer, StoreError>;
     async fn record_agent_session(
         turn: &TurnKey,
-        id: &str,
+        conversation: &AgentConversation,
         worktree: &str,
     ) -> Result<WriteAnswer, StoreError>;
     async fn agent_session(
         turn: &TurnKey,
         lineage: Lineage,
         worktree: &str,
-    ) -> Result<Option<String>, StoreError>;
+    ) -> Result<Option<(AgentConversation, Epoch)>, StoreError>;
     async fn compared_with(turn: &TurnKey) -> Result<Option<String>, StoreError>;
     async fn history(turn: &TurnKey) -> Result<Vec<Message>, StoreError>;
     async fn agent_offer(agent: &Name) -> Result<AgentOffer, StoreError>;
@@ -186,6 +186,10 @@ impl Agents for Halting<Arc<dyn Agents>> {
         self.inner.close_chats(chats).await;
     }
 
+    async fn end_idle(&self) {
+        self.inner.end_idle().await;
+    }
+
     async fn shut_down(&self) {
         self.inner.shut_down().await;
     }
@@ -201,6 +205,10 @@ impl Backend for Halting<Arc<dyn Backend>> {
         let Opened { session, control } = self.halt.around("open", self.inner.open(spec)).await?;
         let session = Box::new(Halting { halt: self.halt.clone(), inner: session });
         Ok(Opened { session, control })
+    }
+
+    async fn undone(&self) {
+        self.inner.undone().await;
     }
 }
 

@@ -82,6 +82,12 @@ impl Agents for RegisteredAgents {
         }
     }
 
+    async fn end_idle(&self) {
+        for keeper in &self.keepers {
+            keeper.end_idle().await;
+        }
+    }
+
     async fn shut_down(&self) {
         for keeper in &self.keepers {
             keeper.shut_down().await;

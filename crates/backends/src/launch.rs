@@ -9,7 +9,9 @@ use dispatch_core::task::TerminalReason;
 
 use crate::common::random_id::random_id;
 use crate::process::env::{Environment, ForbiddenVariable, agent_environment};
-use crate::process::{Child, Command, Limits, RunTag, SpawnError, Supervisor, TerminalSize};
+use crate::process::{
+    Child, Command, Control, GivenUp, Limits, RunTag, SpawnError, Starting, Supervisor, TerminalSize,
+};
 use crate::registry::{AgentEntry, Registry};
 
 /// How programs are started: the same for agents, their terminals and a look at their version.
@@ -22,13 +24,15 @@ pub struct Launcher {
     /// The environment that agents inherit from, by the allow-list of [`crate::process::env`]. It is a copy: changing
     /// this process's own environment later changes nothing.
     pub inherited: Vec<(OsString, OsString)>,
+    given_up: GivenUp,
 }
 
 impl Launcher {
     /// Programs inherit from this process's environment; no fence.
     #[must_use]
     pub fn new(supervisor: Supervisor) -> Self {
-        Self { supervisor, fence: None, inherited: std::env::vars_os().collect() }
+        let inherited = std::env::vars_os().collect();
+        Self { supervisor, fence: None, inherited, given_up: GivenUp::default() }
     }
 
     /// The value of an inherited variable.
@@ -108,7 +112,21 @@ impl Launcher {
             limits: Limits::default(),
             fence: self.fence,
         };
-        command.spawn(&self.supervisor).await
+        let spawning = command.begin(&self.supervisor)?;
+        let starting = self.unless_ready(spawning.control());
+        let spawned = spawning.ready().await;
+        starting.over();
+        spawned
+    }
+
+    /// Looks after a child that is of use only when more has been done: see [`undone`](Self::undone).
+    pub(crate) fn unless_ready(&self, child: Control) -> Starting {
+        self.given_up.unless_ready(child)
+    }
+
+    /// Returns when nothing runs any more of starts that were given up.
+    pub async fn undone(&self) {
+        self.given_up.gone().await;
     }
 }
 

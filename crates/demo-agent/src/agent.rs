@@ -311,7 +311,12 @@ impl Agent {
         let Some(Ok(history)) = self.archive.as_ref().map(|archive| archive.load(&id)) else {
             return Err(Refusal { code: -32002, message: format!("Session not found: {id}") });
         };
-        let session = Session { cwd, settings: Settings::default(), history };
+        let mut settings = Settings::default();
+        for (option, value) in self.archive.iter().flat_map(|archive| archive.settings(&id)).flatten() {
+            // One that is known no more stays as it is without.
+            let _ = settings.set(&option, &value);
+        }
+        let session = Session { cwd, settings, history };
         let answer = session.settings.describe();
         self.sessions.insert(id.clone(), session);
         Ok(Reopened { id, answer })
@@ -357,6 +362,9 @@ impl Agent {
         let value = value.as_str().unwrap_or("");
         if !session.settings.set(option, value) {
             return Err(Refusal::invalid(format!("no {option} is called {value:?}")));
+        }
+        if let Some(Err(err)) = self.archive.as_ref().map(|archive| archive.set(&id, option, value)) {
+            return Err(Refusal { code: -32603, message: format!("cannot keep the setting: {err}") });
         }
         let options = session.settings.options();
         let mut updates = vec![json!({"sessionUpdate": "config_option_update", "configOptions": options})];

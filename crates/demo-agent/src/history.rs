@@ -71,8 +71,26 @@ impl Archive {
     }
 
     pub fn append(&self, session: &str, entry: &Entry) -> io::Result<()> {
-        let mut line = entry.to_json().to_string();
-        line.push('\n');
+        self.write(session, &entry.to_json())
+    }
+
+    /// Keeps what was set.
+    pub fn set(&self, session: &str, option: &str, value: &str) -> io::Result<()> {
+        self.write(session, &json!({"set": option, "value": value}))
+    }
+
+    /// What was set so far, in order: options and their values.
+    pub fn settings(&self, session: &str) -> io::Result<Vec<(String, String)>> {
+        let set = |line: String| {
+            let value: Value = serde_json::from_str(&line).ok()?;
+            Some((value["set"].as_str()?.to_owned(), value["value"].as_str()?.to_owned()))
+        };
+        let lines = BufReader::new(File::open(self.file(session)?)?).lines();
+        lines.filter_map(|line| line.map(set).transpose()).collect()
+    }
+
+    fn write(&self, session: &str, entry: &Value) -> io::Result<()> {
+        let line = format!("{entry}\n");
         OpenOptions::new().append(true).open(self.file(session)?)?.write_all(line.as_bytes())
     }
 

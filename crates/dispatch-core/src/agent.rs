@@ -276,6 +276,21 @@ impl AgentSettings {
     }
 }
 
+/// What was chosen with an agent before tasks asked for something else: what a task that asks for nothing gets
+/// (SPEC T8). None where nothing else was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnSettings {
+    /// The model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The thinking option.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<String>,
+}
+
 /// One thing that may be chosen.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
@@ -319,7 +334,8 @@ pub struct AgentOffer {
 /// The agent's request for leave to do something.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PermissionRequest {
-    /// Our id of the request, unique within its turn.
+    /// Our id of the request: a backend's is unique within its turn, to which the driver adds the claim, so that it is
+    /// unique within its task.
     pub id: String,
     /// What it is about, as far as the agent told.
     pub tool_call: ToolCall,

@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use dispatch_core::{
     ids::ChatId,
-    ports::{Agents, Lease, Orders, PermissionAnswer, Store, StoreError, Wakeups, WarmAgent},
+    ports::{Agents, Lease, Orders, PermissionAnswer, Store, StoreError, Wakeups},
 };
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep_until, timeout_at},
 };
 
-use crate::{contained::contained, inbox::Signal, running::Running};
+use crate::{contained::contained, inbox::Signal, kept::Kept, running::Running};
 
 /// How a lease is kept, in parts of its duration (SPEC D5: 10 s, renewed every 3 s, takeover within 15 s).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,7 @@ pub(crate) struct Keeper {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) agents: Arc<dyn Agents>,
     pub(crate) lease: Lease,
+    pub(crate) kept: Arc<Kept>,
     pub(crate) running: Arc<Running>,
     pub(crate) news: Arc<News>,
 }
@@ -72,7 +73,6 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Renews the lease, which was given to a call made at `sent`, until it is lost.
     pub(crate) async fn keep(self, sent: Instant) {
-        let mut told = Vec::new();
         let pace = Pace::of(&self.lease);
         let mut until = pace.relied_on_until(sent);
         let mut next = sent + pace.every;
@@ -92,7 +92,7 @@ impl Keeper {
                 Ok(Some(orders)) => {
                     (until, next) = (pace.relied_on_until(sent), sent + pace.every);
                     self.obey(orders);
-                    self.tell_what_is_warm(&mut told, sent + pace.every).await;
+                    self.kept.tell(sent + pace.every).await;
                 }
                 Ok(None) => {
                     tracing::error!(node = %self.lease.node, "the lease is lost; its turns end");
@@ -131,21 +131,16 @@ impl Keeper {
         }
     }
 
-    /// Records what is kept between turns, where that has changed. It is for people to look at, so a failure is
-    /// left to the next time.
-    async fn tell_what_is_warm(&self, told: &mut Vec<WarmAgent>, limit: Instant) {
-        let warm = self.agents.warm();
-        if warm != *told
-            && let Ok(Ok(Ok(()))) =
-                timeout_at(limit, contained(self.store.record_warm(&self.lease, &warm))).await
-        {
-            *told = warm;
-        }
-    }
-
+    /// Its turns end, and so does what is kept: others may go on with both.
     fn lose(&self) {
         self.running.tell_all(&Signal::LeaseLost);
         self.news.lost.send_replace(true);
+        let agents = Arc::clone(&self.agents);
+        tokio::spawn(async move {
+            if contained(agents.end_idle()).await.is_err() {
+                tracing::error!("what is kept between turns could not be ended");
+            }
+        });
     }
 }
 

@@ -17,11 +17,12 @@ use tokio::{
 use crate::{
     contained::contained,
     inbox::{Signal, inbox},
+    kept::Kept,
     lease::{Keeper, News, Pace, listen},
     random::random_bytes,
     running::Running,
     store_calls::persistently,
-    turn::{Ports, TurnConfig, TurnReport, run_turn},
+    turn::{Ports, TurnConfig, TurnReport, run_turn_of},
 };
 
 /// What a node is started with.
@@ -44,6 +45,7 @@ pub struct Node {
     /// The configuration of its turns, with its own tag.
     turns: TurnConfig,
     pub(crate) lease: Lease,
+    kept: Arc<Kept>,
     running: Arc<Running>,
     news: Arc<News>,
     background: [JoinHandle<()>; 2],
@@ -65,10 +67,13 @@ impl Node {
         });
         let lease = lease.await?;
         let (running, news) = (Arc::new(Running::default()), Arc::new(News::default()));
+        let kept = Kept::new(Arc::clone(&ports.store), Arc::clone(&ports.agents), lease.clone());
+        let kept = Arc::new(kept);
         let keeper = Keeper {
             store: Arc::clone(&ports.store),
             agents: Arc::clone(&ports.agents),
             lease: lease.clone(),
+            kept: Arc::clone(&kept),
             running: Arc::clone(&running),
             news: Arc::clone(&news),
         };
@@ -79,7 +84,7 @@ impl Node {
         let run_tag = format!("{}/{}", config.turns.run_tag, config.id);
         let turns = TurnConfig { run_tag, ..config.turns.clone() };
         let recovered = Arc::default();
-        Ok(Self { ports, config, turns, lease, running, news, background, recovered })
+        Ok(Self { ports, config, turns, lease, kept, running, news, background, recovered })
     }
 
     /// Joins the record again, as another node with the same ports and configuration.
@@ -172,7 +177,7 @@ impl Node {
             handle.send(Signal::StopAccepted);
         }
         let _listed = self.running.list(task, handle);
-        run_turn(&self.ports, &self.turns, claim, inbox).await
+        run_turn_of(Some(&self.kept), &self.ports, &self.turns, claim, inbox).await
     }
 
     /// Makes a claim's task pending again, as nothing of it is to be begun here.

@@ -1,18 +1,16 @@
 //! The task that owns a turn's agent session: one owner, one command at a time, news in order.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use dispatch_core::{
     agent::{AgentUpdate, End, EndedHow, Failure},
+    ids::Epoch,
     ports::{AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionSpec},
     turn::Event,
 };
 use tokio::sync::{mpsc, watch};
 
-use crate::paths;
+use crate::{paths, request_ids};
 
 /// How many batches may wait for the turn. A full channel stops reading the agent.
 const BATCHES: usize = 8;
@@ -77,6 +75,12 @@ impl Session {
     }
 }
 
+/// Where a turn works, and under which claim.
+struct Place {
+    worktree: PathBuf,
+    epoch: Epoch,
+}
+
 struct Owner {
     inbox: mpsc::UnboundedReceiver<Command>,
     outbox: mpsc::Sender<News>,
@@ -89,19 +93,21 @@ impl Owner {
         backend: Arc<dyn Backend>,
         spec: impl Future<Output = Result<SessionSpec, Failure>> + Send,
     ) {
-        let mut worktree = PathBuf::new();
         let opening = async {
             let spec = spec.await?;
-            worktree.clone_from(&spec.cwd);
-            backend.open(spec).await
+            let place = Place { worktree: spec.cwd.clone(), epoch: spec.epoch };
+            Ok::<_, Failure>((backend.open(spec).await?, place))
         };
         let opened = tokio::select! {
             biased;
-            // What was begun is undone by giving up on it.
-            _ = closed(&mut self.inbox) => return self.tell(Event::SessionClosed).await,
+            _ = closed(&mut self.inbox) => {
+                // What was begun is undone by giving up on it, which takes its time.
+                backend.undone().await;
+                return self.tell(Event::SessionClosed).await;
+            }
             opened = opening => opened,
         };
-        let Opened { mut session, control } = match opened {
+        let (Opened { mut session, control }, place) = match opened {
             Ok(opened) => opened,
             Err(failure) => {
                 self.tell(Event::SessionFailed(failure)).await;
@@ -110,14 +116,14 @@ impl Owner {
             }
         };
         let _ = self.outbox.send(News::Control(control)).await;
-        let how = self.drive(&mut *session, &worktree).await;
+        let how = self.drive(&mut *session, &place).await;
         self.has_prompt.send_replace(true);
         session.close(how).await;
         self.tell(Event::SessionClosed).await;
     }
 
     /// Drives the session until it is to be closed; returns how.
-    async fn drive(&mut self, session: &mut dyn AgentSession, worktree: &Path) -> Close {
+    async fn drive(&mut self, session: &mut dyn AgentSession, place: &Place) -> Close {
         let started = tokio::select! {
             biased;
             how = closed(&mut self.inbox) => return how,
@@ -140,7 +146,7 @@ impl Owner {
             let sent = session.prompt(prompt).await;
             has_prompt.send_replace(true);
             match sent {
-                Ok(()) => listen(session, worktree, outbox).await,
+                Ok(()) => listen(session, place, outbox).await,
                 Err(failure) => End::new(EndedHow::Crashed(failure)),
             }
         };
@@ -174,7 +180,7 @@ async fn closed(inbox: &mut mpsc::UnboundedReceiver<Command>) -> Close {
 }
 
 /// Passes on what the agent says, up to its end.
-async fn listen(session: &mut dyn AgentSession, worktree: &Path, outbox: &mpsc::Sender<News>) -> End {
+async fn listen(session: &mut dyn AgentSession, place: &Place, outbox: &mpsc::Sender<News>) -> End {
     loop {
         let mut batch: Vec<AgentUpdate> = Vec::new();
         let end = session.next(&mut batch).await;
@@ -182,7 +188,12 @@ async fn listen(session: &mut dyn AgentSession, worktree: &Path, outbox: &mpsc::
         let mut conversation = None;
         batch.retain_mut(|update| match update {
             AgentUpdate::Permission(request) => {
-                request.paths = paths::inside(worktree, &request.tool_call).unwrap_or_default();
+                request.id = request_ids::recorded(place.epoch, &request.id);
+                request.paths = paths::inside(&place.worktree, &request.tool_call).unwrap_or_default();
+                true
+            }
+            AgentUpdate::PermissionWithdrawn(id) => {
+                *id = request_ids::recorded(place.epoch, id);
                 true
             }
             AgentUpdate::Conversation(id) => {

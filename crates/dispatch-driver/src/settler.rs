@@ -1,5 +1,7 @@
 //! How a turn's end gets into the record.
 
+use std::sync::Arc;
+
 use dispatch_core::{
     frame::FrameBody,
     ids::{ChangeId, MessageId},
@@ -11,6 +13,7 @@ use dispatch_core::{
 };
 
 use crate::{
+    kept::Kept,
     random::random_bytes,
     store_calls::persistently,
     turn::Ports,
@@ -21,6 +24,8 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Settler {
     pub(crate) ports: Ports,
+    /// What is to be told before, where the turn is a node's.
+    pub(crate) kept: Option<Arc<Kept>>,
     pub(crate) writer: Writer,
     pub(crate) key: TurnKey,
     pub(crate) agent: String,
@@ -38,6 +43,11 @@ impl Settler {
     ) -> Result<(WriteAnswer, Option<ChangeId>), StoreError> {
         if self.write_out().await? == WriteAnswer::Fenced {
             return Ok((WriteAnswer::Fenced, None));
+        }
+        if let Some(kept) = &self.kept
+            && let Err(error) = kept.tell_what_is_new().await
+        {
+            tracing::error!(task = %self.key.task, %error, "what is kept after a turn could not be recorded");
         }
         let change = ChangeId::from_random(random_bytes());
         let settlement = self.writer.with_transcript(|transcript| {

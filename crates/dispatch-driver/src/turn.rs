@@ -18,6 +18,7 @@ use crate::{
     contained::ContainedPublisher,
     course::{Course, Hindrance},
     inbox::Inbox,
+    kept::Kept,
     settler::Settler,
     writer::Writer,
 };
@@ -77,7 +78,18 @@ pub enum TurnReport {
 }
 
 /// Runs one turn to its end. When this returns, nothing of it runs any more.
-pub async fn run_turn(ports: &Ports, config: &TurnConfig, claim: Claim, mut inbox: Inbox) -> TurnReport {
+pub async fn run_turn(ports: &Ports, config: &TurnConfig, claim: Claim, inbox: Inbox) -> TurnReport {
+    run_turn_of(None, ports, config, claim, inbox).await
+}
+
+/// The same for a node, which tells the record what it keeps.
+pub(crate) async fn run_turn_of(
+    kept: Option<&Arc<Kept>>,
+    ports: &Ports,
+    config: &TurnConfig,
+    claim: Claim,
+    mut inbox: Inbox,
+) -> TurnReport {
     let publisher = Arc::new(ContainedPublisher(Arc::clone(&ports.publisher)));
     let ports = &Ports { publisher, ..ports.clone() };
     let key = claim.key();
@@ -85,7 +97,10 @@ pub async fn run_turn(ports: &Ports, config: &TurnConfig, claim: Claim, mut inbo
     tracing::info!(task = %key.task, session = %key.session, agent, attempt = claim.task.attempt, "turn begins");
     let report = match Course::set(ports, config, &claim).await {
         Ok(course) => {
-            RunningTurn::begin(ports.clone(), config, claim, course, agent.clone()).run(&mut inbox).await
+            let kept = kept.map(Arc::clone);
+            RunningTurn::begin(ports.clone(), kept, config, claim, course, agent.clone())
+                .run(&mut inbox)
+                .await
         }
         Err(Hindrance::Failure(failure)) => fail_before_turn(ports, config, &claim, failure, &agent).await,
         Err(Hindrance::Store(error)) => {
@@ -110,6 +125,7 @@ async fn fail_before_turn(
     let writer = Writer::spawn(Arc::clone(&ports.store), Arc::clone(&ports.publisher), claim.key());
     let settler = Settler {
         ports: ports.clone(),
+        kept: None,
         writer,
         key: claim.key(),
         agent: agent.to_owned(),

@@ -191,6 +191,10 @@ impl Agents for ScriptedAgent {
         self.shared.faults.at_once("close_chats");
     }
 
+    async fn end_idle(&self) {
+        self.shared.faults.at_once("end_idle");
+    }
+
     async fn shut_down(&self) {
         self.shared.faults.at_once("shut_down");
     }
@@ -219,6 +223,10 @@ impl Backend for ScriptedBackend {
             Ok(Opened { session: Box::new(session), control })
         };
         self.0.faults.around("open", open, failure).await
+    }
+
+    async fn undone(&self) {
+        self.0.faults.before("undone").await;
     }
 }
 

@@ -224,6 +224,23 @@ impl Bench {
         Record::read(self, task).await
     }
 
+    /// Waits until the task's agent has asked leave so often; the ids of its requests.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn until_asked(&self, task: TaskId, times: usize) -> Vec<String> {
+        let asked = async {
+            loop {
+                let asked = self.record(task).await.asked();
+                if asked.len() >= times {
+                    return asked;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asked).await.expect("it asks")
+    }
+
     /// Checks that no session of the agent is open and no worktree is there.
     ///
     /// # Panics

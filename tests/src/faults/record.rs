@@ -46,6 +46,15 @@ impl Record {
         self.frames.iter().map(|frame| frame.body.name()).collect()
     }
 
+    /// The ids of the permission requests, in order.
+    pub fn asked(&self) -> Vec<String> {
+        let id = |frame: &Frame| match &frame.body {
+            FrameBody::PermissionRequest { request, .. } => Some(request.id.clone()),
+            _ => None,
+        };
+        self.frames.iter().filter_map(id).collect()
+    }
+
     /// The text that was streamed.
     pub fn streamed(&self) -> String {
         let text = |frame: &Frame| match &frame.body {

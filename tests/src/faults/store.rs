@@ -9,8 +9,8 @@ use dispatch_core::{
     frame::{Frame, FrameBody},
     ids::{Epoch, MessageId, TaskId},
     ports::{
-        Appended, ClaimRequest, Lease, Lineage, NewCheckpoint, NodeInfo, Orders, Recovered, Settlement,
-        StopAnswer, Store, StoreError, Wakeups, WarmAgent, WriteAnswer,
+        AgentConversation, Appended, ClaimRequest, Lease, Lineage, NewCheckpoint, NodeInfo, Orders,
+        Recovered, Settlement, StopAnswer, Store, StoreError, Wakeups, WarmAgent, WriteAnswer,
     },
     routing::Route,
     task::{Claim, Name, TurnKey},
@@ -87,10 +87,10 @@ impl Store for FaultyStore {
     async fn record_agent_session(
         &self,
         turn: &TurnKey,
-        id: &str,
+        conversation: &AgentConversation,
         worktree: &str,
     ) -> Result<WriteAnswer, StoreError> {
-        let effect = self.inner.record_agent_session(turn, id, worktree);
+        let effect = self.inner.record_agent_session(turn, conversation, worktree);
         self.faults.around("record_agent_session", effect, error).await
     }
 
@@ -99,7 +99,7 @@ impl Store for FaultyStore {
         turn: &TurnKey,
         lineage: Lineage,
         worktree: &str,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<Option<(AgentConversation, Epoch)>, StoreError> {
         let found = self.inner.agent_session(turn, lineage, worktree);
         self.faults.around("agent_session", found, error).await
     }

@@ -72,6 +72,10 @@ impl Backend for AcpOnce {
         let process = AcpProcess::spawn(&self.settings, entry, &command, &spec, tag).await?;
         Ok(opened(Arc::new(process), None, spec).await)
     }
+
+    async fn undone(&self) {
+        self.settings.launcher.undone().await;
+    }
 }
 
 /// The command that makes an agent speak ACP.

@@ -8,7 +8,7 @@ use acp_proto::schema::{
 };
 use acp_proto::types::{Models, SessionOpened};
 use acp_proto::{Notification, RawJson};
-use dispatch_core::agent::{AgentSettings, Choice, Notice, NoticeCode, Setting as Offered};
+use dispatch_core::agent::{AgentSettings, Choice, Notice, NoticeCode, OwnSettings, Setting as Offered};
 use dispatch_core::task::Name;
 use serde::Deserialize;
 use serde_json::Value;
@@ -65,8 +65,19 @@ pub(super) struct Offers {
     options: Vec<SessionConfigOption>,
     modes: Option<SessionModeState>,
     models: Option<Models>,
-    /// What was chosen before a turn asked for something else, in the order of [`Setting::ALL`].
-    before: [Option<String>; 3],
+    /// What was chosen before a task asked for something else.
+    own: OwnSettings,
+}
+
+/// Why a setting is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// A task asks for it.
+    Asked,
+    /// It is ours to choose, as the agent begins with another one.
+    Usual,
+    /// No task asks for another one any more.
+    TakenBack,
 }
 
 /// How a setting is made, and to what.
@@ -86,7 +97,37 @@ enum By {
 impl Offers {
     pub(super) fn new(opened: SessionOpened) -> Self {
         let SessionOpened { modes, models, config_options: options, .. } = opened;
-        Self { options, modes, models, before: Default::default() }
+        Self { options, modes, models, own: OwnSettings::default() }
+    }
+
+    /// The conversation is gone on with, in which this was chosen before tasks asked for something else.
+    pub(super) fn goes_on(&mut self, own: OwnSettings) {
+        self.own = own;
+    }
+
+    /// What was chosen before tasks asked for something else.
+    pub(super) fn own(&self) -> &OwnSettings {
+        &self.own
+    }
+
+    /// What a setting is to be taken back to.
+    pub(super) fn before(&self, setting: Setting) -> Option<String> {
+        let OwnSettings { model, mode, thinking } = &self.own;
+        let before = match setting {
+            Setting::Model => model,
+            Setting::Mode => mode,
+            Setting::Thinking => thinking,
+        };
+        before.clone()
+    }
+
+    fn before_mut(&mut self, setting: Setting) -> &mut Option<String> {
+        let OwnSettings { model, mode, thinking } = &mut self.own;
+        match setting {
+            Setting::Model => model,
+            Setting::Mode => mode,
+            Setting::Thinking => thinking,
+        }
     }
 
     /// What may be chosen, and what is.
@@ -99,8 +140,8 @@ impl Offers {
         }
     }
 
-    /// Makes a setting; returns what the user should know. What was chosen before is remembered for a turn that asks for
-    /// nothing, if a task asks for this (`is_asked`).
+    /// Makes a setting; returns what the user should know. What was chosen before a task asked for something else is
+    /// remembered, until it is chosen again or is not there any more.
     ///
     /// # Errors
     /// The connection is gone, or the agent does not answer. What the agent refuses is a notice.
@@ -110,9 +151,10 @@ impl Offers {
         session: &str,
         agent: &Name,
         setting: Setting,
-        (wanted, is_asked): (&str, bool),
+        (wanted, why): (&str, Why),
     ) -> Result<Option<Notice>, CallError> {
         let word = setting.word();
+        let before = self.before_mut(setting).take_if(|_| why == Why::TakenBack);
         let Some(Way { by, offered }) = self.way(setting) else {
             return Ok(ignored(format!(
                 "agent {agent} lets nobody choose its {word}; `{wanted}` was left out"
@@ -132,8 +174,8 @@ impl Offers {
         };
         match set {
             Ok(answer) => {
-                if is_asked {
-                    let before = &mut self.before[setting as usize];
+                if why == Why::Asked && offered.current.as_ref().is_none_or(|now| now.len() <= LONGEST) {
+                    let before = self.before_mut(setting);
                     *before = before.take().or_else(|| offered.current.clone());
                 }
                 self.is_now(setting, value);
@@ -141,15 +183,13 @@ impl Offers {
                 Ok(None)
             }
             Err(CallError::Agent { error, .. }) => {
+                if before.is_some() {
+                    *self.before_mut(setting) = before;
+                }
                 Ok(ignored(format!("agent {agent} refused the {word} `{wanted}`: {}", error.useful_text())))
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// What a setting was before an earlier turn asked for something else, for a turn that asks for nothing.
-    pub(super) fn take_before(&mut self, setting: Setting) -> Option<String> {
-        self.before[setting as usize].take()
     }
 
     /// The agent has another mode now.

@@ -1,7 +1,6 @@
 //! A running agent and the connection to it, whoever keeps them.
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +23,7 @@ use super::conversation::Conversation;
 use super::terminals::CommandSpawner;
 use crate::common::open;
 use crate::common::origin::Origin;
+use crate::pool::{Ending, Memory};
 use crate::process::{Child, Control, Exit, RunTag, Rung, Stdout};
 use crate::registry::AgentEntry;
 
@@ -45,6 +45,7 @@ pub(super) struct AcpProcess {
     pub(super) capabilities: ClientCapabilities,
     pub(super) read: Read,
     pub(super) pid: u32,
+    pub(super) memory: Memory,
     origin: Origin,
     /// For the turn that uses it; between turns, for who looks after it.
     pub(super) wire: Arc<Mutex<Wire>>,
@@ -102,12 +103,18 @@ impl AcpProcess {
         let (process, pid) = (child.control(), child.id());
         let wire = Wire { child, events, taken: Vec::new(), hello: None, conversation: None };
         let wire = Arc::new(Mutex::new(wire));
-        Ok(Self { entry, client, process, terminals, capabilities, read, pid, origin, wire })
+        let memory = Memory::default();
+        Ok(Self { entry, client, process, terminals, capabilities, read, pid, memory, origin, wire })
     }
 
-    /// Whether it is what would be started now, by this command in this folder: neither was replaced.
-    pub(super) fn fits(&self, command: &[OsString], cwd: &Path) -> bool {
-        self.origin == Origin::of(command, cwd)
+    /// How it is to be ended, if it is not what would be started now by this command for such a turn.
+    pub(super) fn unfit(&self, command: &[OsString], spec: &SessionSpec) -> Option<Ending> {
+        if !self.memory.is_whole(spec) {
+            // What it might save at its end is not the whole conversation.
+            return Some(Ending::Kill);
+        }
+        // Program or folder was replaced.
+        (self.origin != Origin::of(command, &spec.cwd)).then_some(Ending::LetGo)
     }
 
     /// Lets it end by itself, then ends it. Dropped output and a lock on the wire are the caller's.

@@ -39,6 +39,8 @@ pub(super) struct AcpSession {
     translator: Translator,
     stray: StrayOutput,
     phase: Phase,
+    /// It was started by an earlier turn.
+    was_kept: bool,
     ended: Option<Ended>,
 }
 
@@ -71,7 +73,8 @@ impl AcpSession {
         let wire = Arc::clone(&process.wire).lock_owned().await;
         let translator = Translator::new(String::new(), &process.entry.quirks);
         let (stray, phase) = (StrayOutput::default(), Phase::New);
-        Self { process, lease, wire, spec, link, translator, stray, phase, ended: None }
+        let was_kept = wire.hello.is_some();
+        Self { process, lease, wire, spec, link, translator, stray, phase, was_kept, ended: None }
     }
 
     fn agent(&self) -> &str {
@@ -79,8 +82,8 @@ impl AcpSession {
     }
 
     /// What the turn is told of a process that was lost since the last one.
-    fn restarted(&self) -> Option<Notice> {
-        let why = self.lease.as_ref()?.lost()?;
+    fn restarted(&mut self) -> Option<Notice> {
+        let why = self.lease.as_mut()?.take_lost()?;
         let text = format!("agent {} {why} since its last turn; it was started again", self.agent());
         Some(Notice { code: NoticeCode::BackendRestarted, text })
     }
@@ -202,6 +205,7 @@ impl AcpSession {
     /// Gives the process back to the pool, or ends it.
     async fn hand_back(mut self, lease: Lease<AcpProcess>, how: Close) {
         let is_in_order = self.is_in_order();
+        let is_given_up = how == Close::Return && self.phase == Phase::Starting;
         let is_ending = self.link.release().await;
         if how == Close::Return && is_in_order && !is_ending {
             self.process.terminals.close().await;
@@ -211,7 +215,12 @@ impl AcpSession {
             drop(self.wire);
             return lease.give_back().await;
         }
-        let loss = if is_ending { None } else { self.loss().await };
+        let loss = match is_given_up {
+            // Half way, nobody knows what it has made of what it was told.
+            true => self.was_kept.then(|| "was stopped while it got ready".to_owned()),
+            false if is_ending => None,
+            false => self.loss().await,
+        };
         drop(self.wire);
         lease.end(loss).await;
     }
@@ -243,6 +252,7 @@ impl AgentSession for AcpSession {
                 let info = SessionInfo {
                     agent_session: Some(conversation.id.clone()),
                     commands: conversation.commands.clone(),
+                    own: conversation.offers.own().clone(),
                     settings: conversation.offers.settings(),
                     notices: self.restarted().into_iter().chain(notices).collect(),
                 };

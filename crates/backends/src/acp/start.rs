@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::control::Link;
 use super::conversation::Conversation;
-use super::offers::Setting;
+use super::offers::{Setting, Why};
 use super::process::{AcpProcess, BATCH, Wire};
 use crate::common::printed::StrayOutput;
 use crate::common::{failure, words};
@@ -83,6 +83,9 @@ impl Handshake<'_> {
                     None => (self.begin(&hello).await?, None),
                 };
                 self.conversation.open(opened);
+                if notice.as_ref().is_some_and(|notice| notice.code == NoticeCode::SessionLoaded) {
+                    self.conversation.offers.goes_on(self.spec.own.clone());
+                }
                 notices.extend(notice);
             }
         }
@@ -184,21 +187,27 @@ impl Handshake<'_> {
                 Setting::Thinking => self.spec.thinking.as_ref().map(|name| name.as_str().to_owned()),
                 Setting::Mode => self.spec.mode.as_ref().map(|name| name.as_str().to_owned()),
             };
-            let is_asked = named.is_some();
-            let start_mode = entry.quirks.start_mode.clone().filter(|_| setting == Setting::Mode);
-            let own = || start_mode.or_else(|| self.conversation.offers.take_before(setting));
-            let Some(wanted) = named.or_else(own) else { continue };
-            let notice = self.apply(setting, (&wanted, is_asked)).await?;
-            if !is_asked && let Some(notice) = &notice {
-                tracing::warn!(agent = %entry.name, notice.text, "an agent's own setting could not be made");
+            let usual = entry.quirks.start_mode.clone().filter(|_| setting == Setting::Mode);
+            let before = || Some((self.conversation.offers.before(setting)?, Why::TakenBack));
+            let named = named.map(|name| (name, Why::Asked)).or(usual.map(|mode| (mode, Why::Usual)));
+            let Some((wanted, why)) = named.or_else(before) else { continue };
+            let notice = self.apply(setting, (&wanted, why)).await?;
+            match (notice, why) {
+                (Some(notice), Why::Usual) => {
+                    tracing::warn!(agent = %entry.name, notice.text, "an agent's usual mode could not be made");
+                }
+                (Some(Notice { code, text }), Why::TakenBack) => {
+                    let text = format!("{text}; it stays as an earlier task of the chat had it");
+                    notices.push(Notice { code, text });
+                }
+                (notice, _) => notices.extend(notice),
             }
-            notices.extend(notice.filter(|_| is_asked));
         }
         Ok(notices)
     }
 
     /// Makes one, while listening: the offers are lent to the call and learn what is heard afterwards.
-    async fn apply(&mut self, setting: Setting, wanted: (&str, bool)) -> Result<Option<Notice>, Trouble> {
+    async fn apply(&mut self, setting: Setting, wanted: (&str, Why)) -> Result<Option<Notice>, Trouble> {
         let (client, agent) = (self.link.client.clone(), &self.process.entry.name);
         let session = self.conversation.id.clone();
         let mut offers = std::mem::take(&mut self.conversation.offers);

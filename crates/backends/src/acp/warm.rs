@@ -57,12 +57,17 @@ impl Backend for AcpWarm {
         let command = backend::command(&self.settings, &entry)?;
         let tag = open::warm_tag(&spec)?;
         let key = Key { route: ACP_WARM.route, agent: entry.name.clone(), chat: Some(spec.chat) };
-        let fits = |kept: &AcpProcess| kept.fits(&command, &spec.cwd);
+        let unfit = |kept: &AcpProcess| kept.unfit(&command, &spec);
         let start = AcpProcess::spawn(&self.settings, entry, &command, &spec, tag);
-        let lease = self.pool.get(&key, fits, start).await?;
+        let lease = self.pool.get(&key, unfit, start).await?;
         let process = Arc::clone(lease.warm());
+        process.memory.goes_on(&spec);
         process.terminals.reopen();
         Ok(backend::opened(process, Some(lease), spec).await)
+    }
+
+    async fn undone(&self) {
+        self.settings.launcher.undone().await;
     }
 }
 

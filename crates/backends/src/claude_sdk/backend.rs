@@ -61,7 +61,7 @@ impl ClaudeSdk {
 /// What is needed to start a process for a turn, now or once more.
 pub(super) struct Starter {
     pool: Arc<Pool>,
-    launcher: Launcher,
+    pub(super) launcher: Launcher,
     pub(super) entry: AgentEntry,
     effort: Option<String>,
 }
@@ -77,8 +77,9 @@ impl Starter {
         let key = Key { route: CLAUDE_SDK.route, agent: self.entry.name.clone(), chat: Some(spec.chat) };
         let (entry, effort) = (self.entry.clone(), self.effort.clone());
         let start = ClaudeProcess::spawn(&self.launcher, entry, command, spec, conversation, effort);
-        let fits = |kept: &ClaudeProcess| kept.fits(command, spec, self.effort.as_deref());
-        let lease = self.pool.get(&key, fits, start).await?;
+        let unfit = |kept: &ClaudeProcess| kept.unfit(command, spec, self.effort.as_deref());
+        let lease = self.pool.get(&key, unfit, start).await?;
+        lease.warm().memory.goes_on(spec);
         let wire = Arc::clone(&lease.warm().wire).lock_owned().await;
         Ok(Used { lease, wire })
     }
@@ -121,5 +122,9 @@ impl Backend for ClaudeSdk {
         let control = Arc::new(ClaudeControl(Arc::clone(&link)));
         let session = ClaudeSession::new(starter, command, spec, link, used, notices);
         Ok(Opened { session: Box::new(session), control })
+    }
+
+    async fn undone(&self) {
+        self.settings.launcher.undone().await;
     }
 }

@@ -22,7 +22,7 @@ use crate::common::lines::Lines;
 use crate::common::origin::Origin;
 use crate::common::{open, words};
 use crate::launch::Launcher;
-use crate::pool::{Ending, Warm};
+use crate::pool::{Ending, Memory, Warm};
 use crate::process::{Child, Control, Exit, Rung, Stdin, Stdout};
 use crate::registry::AgentEntry;
 
@@ -50,6 +50,7 @@ pub(super) struct ClaudeProcess {
     pub(super) wire: Arc<Mutex<Wire>>,
     pid: u32,
     origin: Origin,
+    pub(super) memory: Memory,
     /// The thinking option that it was started with.
     pub(super) effort: Option<String>,
     /// Its id of the conversation.
@@ -170,15 +171,27 @@ impl ClaudeProcess {
             wire: Arc::new(Mutex::new(wire)),
             pid,
             origin,
+            memory: Memory::default(),
             effort,
             conversation: StdMutex::new(id),
         })
     }
 
-    /// Whether it is what would be started now for such a turn.
-    pub(super) fn fits(&self, command: &[OsString], spec: &SessionSpec, effort: Option<&str>) -> bool {
+    /// How it is to be ended, if it is not what would be started now for such a turn.
+    pub(super) fn unfit(
+        &self,
+        command: &[OsString],
+        spec: &SessionSpec,
+        effort: Option<&str>,
+    ) -> Option<Ending> {
+        if !self.memory.is_whole(spec) {
+            // What it might save at its end is not the whole conversation.
+            return Some(Ending::Kill);
+        }
         let is_wanted = spec.resume.as_ref().is_none_or(|wanted| *wanted == *self.conversation());
-        is_wanted && self.effort.as_deref() == effort && self.origin == Origin::of(command, &spec.cwd)
+        let fits = is_wanted && self.effort.as_deref() == effort;
+        let fits = fits && self.origin == Origin::of(command, &spec.cwd);
+        (!fits).then_some(Ending::LetGo)
     }
 
     /// Its id of the conversation.

@@ -101,7 +101,7 @@ impl ClaudeSession {
     async fn get_ready(&mut self) -> Result<Vec<Notice>, Failure> {
         let gone = || Failure::new(TerminalReason::Internal, "the agent's process was given up");
         let used = self.used.as_mut().ok_or_else(gone)?;
-        if let Some(why) = used.lease.lost() {
+        if let Some(why) = used.lease.take_lost() {
             let text = format!("{why} since its last turn; it was started again");
             let text = format!("agent {} {text}", self.starter.entry.name);
             self.notices.push(Notice { code: NoticeCode::BackendRestarted, text });
@@ -321,6 +321,7 @@ impl AgentSession for ClaudeSession {
             settings: wire.settings(process.effort.as_deref()),
             commands: wire.hello.as_ref().map(|hello| hello.commands.clone()).unwrap_or_default(),
             notices,
+            ..SessionInfo::default()
         })
     }
 
@@ -371,7 +372,10 @@ impl AgentSession for ClaudeSession {
     async fn close(mut self: Box<Self>, how: Close) {
         self.link.over();
         self.link.settled().await;
-        let Some(Used { lease, wire }) = self.used.take() else { return };
+        let Some(Used { lease, wire }) = self.used.take() else {
+            // Another one was being started when the turn was given up.
+            return self.starter.launcher.undone().await;
+        };
         drop(wire);
         if how == Close::Return && self.is_in_order && !self.link.is_ending() {
             lease.give_back().await;

@@ -70,4 +70,7 @@ impl Backend for CliOnce {
         let session = CliSession::new(self.settings.launcher.clone(), entry, cli, spec, link);
         Ok(Opened { session: Box::new(session), control })
     }
+
+    /// Opening starts nothing.
+    async fn undone(&self) {}
 }

@@ -380,11 +380,13 @@ fn full_model(entry: &AgentEntry, model: &Name) -> String {
 mod tests {
     use super::*;
     use crate::registry::Registry;
-    use dispatch_core::ids::{ChatId, SessionId, TaskId};
+    use dispatch_core::agent::OwnSettings;
+    use dispatch_core::ids::{ChatId, Epoch, SessionId, TaskId};
 
     fn spec(model: &str, mode: &str, thinking: &str, permissions: PermissionPolicy) -> SessionSpec {
         SessionSpec {
             task: TaskId::from_random([1; 16]),
+            epoch: Epoch(1),
             session: SessionId::from_random([1; 16]),
             chat: ChatId::from_random([1; 16]),
             run_tag: "run".into(),
@@ -395,6 +397,8 @@ mod tests {
             thinking: Name::new(thinking),
             permissions,
             resume: None,
+            resume_epoch: None,
+            own: OwnSettings::default(),
             history: vec![],
         }
     }

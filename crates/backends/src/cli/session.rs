@@ -174,7 +174,8 @@ impl AgentSession for CliSession {
             notices.push(self.notice(NoticeCode::SessionNew));
         }
         let agent_session = self.known.clone();
-        Ok(SessionInfo { agent_session, commands: Vec::new(), settings: self.options().settings(), notices })
+        let settings = self.options().settings();
+        Ok(SessionInfo { agent_session, settings, notices, ..SessionInfo::default() })
     }
 
     async fn prompt(&mut self, prompt: Prompt) -> Result<(), Failure> {
@@ -225,5 +226,7 @@ impl AgentSession for CliSession {
         if let Some(run) = self.run.take() {
             run.kill(self.entry.name.as_str()).await;
         }
+        // One that was being started when its turn was given up.
+        self.launcher.undone().await;
     }
 }

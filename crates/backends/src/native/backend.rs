@@ -70,6 +70,9 @@ impl Backend for NativeInference {
         let session = NativeSession::new(self.settings.clone(), spec, api, link, commands);
         Ok(Opened { session: Box::new(session), control })
     }
+
+    /// Opening starts nothing.
+    async fn undone(&self) {}
 }
 
 /// What the model's commands are started as: an agent that has nothing of its own, and sees no key.

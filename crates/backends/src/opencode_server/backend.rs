@@ -1,11 +1,12 @@
 //! Finding the node's server, or starting it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use dispatch_core::agent::Failure;
+use dispatch_core::ids::SessionId;
 use dispatch_core::ports::{Backend, Opened, SessionSpec};
 use dispatch_core::profile::BackendProfile;
 use dispatch_core::routing::Route;
@@ -62,6 +63,8 @@ pub struct OpencodeServer {
     settings: OpencodeSettings,
     pool: Arc<Pool>,
     profile: &'static BackendProfile,
+    /// Those that turns have used.
+    servers: Mutex<Vec<Weak<Server>>>,
 }
 
 impl OpencodeServer {
@@ -69,7 +72,7 @@ impl OpencodeServer {
     #[must_use]
     pub fn new(registry: Arc<Registry>, settings: OpencodeSettings, pool: Arc<Pool>) -> Self {
         let profile = profile::with_grace(&OPENCODE_SERVER, settings.grace);
-        Self { registry, settings, pool, profile }
+        Self { registry, settings, pool, profile, servers: Mutex::default() }
     }
 
     /// A share of the server, which is started if there is none.
@@ -77,15 +80,37 @@ impl OpencodeServer {
         let key = Key { route: Route::OpencodeServer, agent: entry.name.clone(), chat: None };
         loop {
             let start = Server::start(entry, &self.settings, &spec.run_tag);
-            let lease = self.pool.get(&key, |_: &Server| true, start).await?;
-            if !lease.warm().has_cut_off(spec.session) {
-                return Ok(lease);
+            let lease = self.pool.get(&key, |_: &Server| None, start).await?;
+            self.remember(lease.warm());
+            let Some(server) = self.cut_off_from(spec.session) else { return Ok(lease) };
+            if Arc::ptr_eq(&server, lease.warm()) {
+                lease.doom();
             }
-            let server = Arc::clone(lease.warm());
-            lease.doom();
             lease.give_back().await;
             self.recycled(entry, &server).await?;
         }
+    }
+
+    /// The server on which a turn of this line of work was cut off, if it is still there: new turns of others may have
+    /// another one already.
+    fn cut_off_from(&self, session: SessionId) -> Option<Arc<Server>> {
+        let mut servers = self.servers();
+        servers.retain(|server| server.strong_count() > 0);
+        servers
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|server| server.has_cut_off(session) && !server.is_gone())
+    }
+
+    fn remember(&self, server: &Arc<Server>) {
+        let mut servers = self.servers();
+        if !servers.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(server))) {
+            servers.push(Arc::downgrade(server));
+        }
+    }
+
+    fn servers(&self) -> MutexGuard<'_, Vec<Weak<Server>>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a server is gone on which a turn of this line of work may go on (SPEC S4).
@@ -125,5 +150,9 @@ impl Backend for OpencodeServer {
         let link = Arc::new(Link::new(api, server, spec.session));
         let control = Arc::new(OpencodeControl(Arc::clone(&link)));
         Ok(Opened { session: Box::new(OpencodeSession::new(entry, spec, lease, link)), control })
+    }
+
+    async fn undone(&self) {
+        self.settings.launcher.undone().await;
     }
 }

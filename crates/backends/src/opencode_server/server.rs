@@ -71,6 +71,7 @@ impl Server {
         let password = Password::random().map_err(|error| internal(error.to_string()))?;
         let tag = RunTag::new(format!("{run_tag}/warm")).map_err(|error| internal(error.to_string()))?;
         let mut child = spawn(entry, settings, &password, tag).await?;
+        let starting = settings.launcher.unless_ready(child.control());
         let mut stdout =
             child.take_stdout().ok_or_else(|| internal("the server has no output".to_owned()))?;
         let http = match ready(entry, settings, &mut child, &mut stdout, &password).await {
@@ -90,6 +91,7 @@ impl Server {
             cut_off: Mutex::default(),
             gone,
         };
+        starting.over();
         tokio::spawn(look_after(entry.name.to_string(), child, stdout, http, feed, sender));
         Ok(server)
     }
@@ -109,6 +111,10 @@ impl Server {
         let mut gone = self.gone.clone();
         let how = gone.wait_for(Option::is_some).await.ok().and_then(|how| how.clone());
         how.unwrap_or_else(|| Gone { how: "is no longer looked after".to_owned(), stderr: String::new() })
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.borrow().is_some()
     }
 
     fn cut_offs(&self) -> MutexGuard<'_, HashSet<SessionId>> {

@@ -323,7 +323,7 @@ impl AgentSession for OpencodeSession {
     async fn start(&mut self) -> Result<SessionInfo, Failure> {
         let mut ready = start::run(&self.entry, &self.spec, self.lease.warm(), &self.link.api).await?;
         let mut info = std::mem::take(&mut ready.info);
-        if let Some(why) = self.lease.lost() {
+        if let Some(why) = self.lease.take_lost() {
             let text = format!("the server of agent {} was started again: it {why}", self.entry.name);
             info.notices.insert(0, Notice { code: NoticeCode::BackendRestarted, text });
         }

@@ -74,6 +74,7 @@ pub(super) async fn run(
         commands: offers.commands(),
         settings: offers.settings(&chosen),
         notices: notice.into_iter().chain(chosen.notices.iter().cloned()).collect(),
+        ..SessionInfo::default()
     };
     Ok(Ready { session, listening, offers, chosen, stale, info })
 }

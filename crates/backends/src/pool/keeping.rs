@@ -68,15 +68,16 @@ impl Pool {
         })
     }
 
-    /// Takes what is kept for a key, if it is well and `fits`; otherwise starts another one, after the end of the first.
-    /// Only one is ever started at a time. Dropping the future gives up.
+    /// Takes what is kept for a key, if it is well and of use; otherwise starts another one, after the end of the first:
+    /// `unfit` says how one that is of no use is to be ended. Only one is ever started at a time, and for a chat only
+    /// when the turn before has let go of it. Dropping the future gives up.
     ///
     /// # Errors
-    /// The failure of `start`; or another turn uses what is kept for this chat, or the pool was shut down.
+    /// The failure of `start`; or the pool was shut down.
     pub(crate) async fn get<W: Warm>(
         self: &Arc<Self>,
         key: &Key,
-        fits: impl Fn(&W) -> bool + Send,
+        unfit: impl Fn(&W) -> Option<Ending> + Send,
         start: impl Future<Output = Result<W, Failure>> + Send,
     ) -> Result<Lease<W>, Failure> {
         loop {
@@ -87,10 +88,11 @@ impl Pool {
                 Found::Kept(number, warm) => {
                     let lease: Lease<W> = self.lease(key, number, warm);
                     let is_well = timeout(LOOK, lease.warm().is_well()).await.unwrap_or(false);
-                    if is_well && fits(lease.warm()) {
-                        return Ok(lease.told(key));
+                    match unfit(lease.warm()) {
+                        _ if !is_well => lease.end(Some("answered no more".to_owned())).await,
+                        Some(how) => lease.replace(how).await,
+                        None => return Ok(lease.told(key)),
                     }
-                    lease.end((!is_well).then(|| "answered no more".to_owned())).await;
                 }
             }
         }
@@ -109,11 +111,9 @@ impl Pool {
         };
         let number = entry.number;
         match &mut entry.stage {
-            Stage::Starting | Stage::Ending => Ok(Found::Changing),
-            Stage::Busy { .. } if key.chat.is_some() => {
-                let text = format!("another turn of the chat uses agent {}", key.agent);
-                Err(Failure::new(TerminalReason::Internal, text))
-            }
+            Stage::Starting | Stage::Ending { .. } => Ok(Found::Changing),
+            // The turn before has ended, and has not let go of it yet.
+            Stage::Busy { .. } if key.chat.is_some() => Ok(Found::Changing),
             Stage::Busy { warm, turns } => {
                 *turns += 1;
                 Ok(Found::Kept(number, Arc::clone(warm)))
@@ -162,13 +162,14 @@ impl Pool {
         }
         let warm = Arc::clone(warm);
         if let Some(how) = entry.doom.or(is_shut.then_some(Ending::LetGo)) {
-            entry.stage = Stage::Ending;
+            entry.begin_ending();
             drop(table);
             return self.finish(number, warm, how);
         }
         let (recall, recalled) = oneshot::channel();
         entry.rest(Arc::clone(&warm), stint, recall);
         drop(table);
+        self.changed.notify_waiters();
         let idle = self.settings.idle;
         spawn(rest(Weak::clone(&self.me), number, stint, warm, recalled, idle));
         self.make_room();
@@ -181,15 +182,12 @@ impl Pool {
         }
     }
 
-    /// Ends it at once; the next turn of the key is told of the loss.
-    pub(super) fn kill(&self, number: u64, loss: Option<(Key, String)>) {
-        let mut table = self.table();
-        let Some(warm) = table.get(number).and_then(Entry::begin_ending) else { return };
-        if let Some((key, why)) = loss {
-            table.lose(key, why);
+    /// Ends it in this way, whoever uses it.
+    pub(super) fn end(&self, number: u64, how: Ending) {
+        let warm = self.table().get(number).and_then(Entry::begin_ending);
+        if let Some(warm) = warm {
+            self.finish(number, warm, how);
         }
-        drop(table);
-        self.finish(number, warm, Ending::Kill);
     }
 
     /// Remembers for the key's next turn why what was kept is gone.
@@ -207,7 +205,7 @@ impl Pool {
         loop {
             let changed = self.changed.notified();
             match self.table().get(number).map(|entry| &entry.stage) {
-                Some(Stage::Ending) => {}
+                Some(Stage::Ending { .. }) => {}
                 _ => return,
             }
             changed.await;
@@ -266,21 +264,25 @@ impl Pool {
         });
     }
 
-    /// Dooms what is kept for these chats, and ends what is idle; returns the numbers of the latter.
-    fn begin_closing(&self, chats: &[ChatId]) -> Vec<u64> {
-        let mut table = self.table();
-        table.forget_losses(chats);
+    /// Ends what is idle and meant in this way. Returns when it is gone, with what else is meant and was being ended.
+    async fn end_what_is_idle(&self, is_meant: impl Fn(&mut Entry) -> bool, how: Ending) {
         let mut ending = Vec::new();
-        for entry in table.entries().filter(|entry| entry.key.is_of(chats)) {
-            entry.doom = Some(Ending::ChatClosed);
+        let mut numbers = Vec::new();
+        for entry in self.table().entries() {
+            if !is_meant(entry) {
+                continue;
+            }
             if matches!(entry.stage, Stage::Idle { .. }) {
                 ending.extend(entry.begin_ending().map(|warm| (entry.number, warm)));
             }
+            if matches!(entry.stage, Stage::Ending { .. }) {
+                numbers.push(entry.number);
+            }
         }
-        drop(table);
-        let numbers = ending.iter().map(|(number, _)| *number).collect();
-        ending.into_iter().for_each(|(number, warm)| self.finish(number, warm, Ending::ChatClosed));
-        numbers
+        ending.into_iter().for_each(|(number, warm)| self.finish(number, warm, how));
+        for number in numbers {
+            self.ended(number).await;
+        }
     }
 
     fn remove(&self, number: u64) {
@@ -300,9 +302,19 @@ impl Keeper for Pool {
     }
 
     async fn close_chats(&self, chats: &[ChatId]) {
-        for number in self.begin_closing(chats) {
-            self.ended(number).await;
-        }
+        self.table().forget_losses(chats);
+        let of_chats = |entry: &mut Entry| {
+            let is_meant = entry.key.is_of(chats);
+            if is_meant {
+                entry.doom = Some(Ending::ChatClosed);
+            }
+            is_meant
+        };
+        self.end_what_is_idle(of_chats, Ending::ChatClosed).await;
+    }
+
+    async fn end_idle(&self) {
+        self.end_what_is_idle(|_| true, Ending::Kill).await;
     }
 
     async fn shut_down(&self) {

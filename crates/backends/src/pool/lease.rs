@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::keeping::Pool;
-use super::warm::{Key, Warm};
+use super::warm::{Ending, Key, Warm};
 
 /// The right of one turn to use what is kept for a key. Dropped, it goes back to the pool as long as
 /// [`begin`](Self::begin) was not called; after that it is killed, since nobody knows what it does.
@@ -33,10 +33,10 @@ impl<W: Warm> Lease<W> {
         &self.warm
     }
 
-    /// Why the one before it is gone, in words that follow the agent's name, where it was lost and nobody was told:
-    /// the turn says `backend_restarted`.
-    pub(crate) fn lost(&self) -> Option<&str> {
-        self.lost.as_deref()
+    /// Takes why the one before it is gone, in words that follow the agent's name, where it was lost and nobody was
+    /// told: the turn says `backend_restarted`. What is not taken is the key's next turn's.
+    pub(crate) fn take_lost(&mut self) -> Option<String> {
+        self.lost.take()
     }
 
     /// The turn begins to use it.
@@ -52,6 +52,7 @@ impl<W: Warm> Lease<W> {
     /// Gives it back: it is idle and in order. It is ended here if it is doomed, or more are kept than may be.
     pub(crate) async fn give_back(mut self) {
         self.is_over = true;
+        self.pass_on();
         self.pool.give_back(self.number);
         self.pool.ended(self.number).await;
     }
@@ -60,9 +61,27 @@ impl<W: Warm> Lease<W> {
     /// gone, in words that follow the agent's name, for the key's next turn; none where nothing went wrong or this turn
     /// has said it.
     pub(crate) async fn end(mut self, lost: Option<String>) {
+        self.lost = lost.or(self.lost.take());
+        self.finish(Ending::Kill).await;
+    }
+
+    /// Ends it in this way, as it is of no use to the turn that it was taken for.
+    pub(super) async fn replace(self, how: Ending) {
+        self.finish(how).await;
+    }
+
+    async fn finish(mut self, how: Ending) {
         self.is_over = true;
-        self.pool.kill(self.number, lost.map(|why| (self.key.clone(), why)));
+        self.pass_on();
+        self.pool.end(self.number, how);
         self.pool.ended(self.number).await;
+    }
+
+    /// Leaves what nobody was told to the key's next turn.
+    fn pass_on(&mut self) {
+        if let Some(why) = self.lost.take() {
+            self.pool.lose(self.key.clone(), why);
+        }
     }
 }
 
@@ -71,13 +90,10 @@ impl<W: Warm> Drop for Lease<W> {
         if self.is_over {
             return;
         }
+        self.pass_on();
         if self.has_begun {
-            self.pool.kill(self.number, None);
+            self.pool.end(self.number, Ending::Kill);
         } else {
-            // Nobody was told.
-            if let Some(why) = self.lost.take() {
-                self.pool.lose(self.key.clone(), why);
-            }
             self.pool.give_back(self.number);
         }
     }

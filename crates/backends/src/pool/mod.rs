@@ -8,6 +8,7 @@
 
 mod keeping;
 mod lease;
+mod memory;
 mod table;
 mod warm;
 
@@ -17,6 +18,7 @@ use dispatch_core::ports::WarmAgent;
 
 pub use keeping::{Pool, PoolSettings};
 pub(crate) use lease::Lease;
+pub(crate) use memory::Memory;
 pub(crate) use warm::{Ending, Key, Warm};
 
 /// What keeps agents between turns.
@@ -27,6 +29,10 @@ pub trait Keeper: Send + Sync {
 
     /// Lets go of what is kept for these chats: at once where it is idle, else when its turn ends.
     async fn close_chats(&self, chats: &[ChatId]);
+
+    /// Ends what no turn uses, at once: another node may go on with its conversations. When this returns, nothing of it
+    /// runs any more.
+    async fn end_idle(&self);
 
     /// Ends everything that is kept, and keeps nothing from then on. When this returns, nothing of it runs any more.
     async fn shut_down(&self);

@@ -50,13 +50,18 @@ pub(super) enum Stage {
         #[expect(dead_code, reason = "dropping it is its use")]
         recall: oneshot::Sender<()>,
     },
-    Ending,
+    /// It is being ended, and its process may run still.
+    Ending {
+        pid: u32,
+    },
 }
 
 impl Table {
-    /// The entry of a key.
+    /// The entry of a key. One that others share and that is to end with their turns takes no more: another one is
+    /// started beside it.
     pub(super) fn find(&mut self, key: &Key) -> Option<&mut Entry> {
-        self.entries.iter_mut().find(|entry| entry.key == *key)
+        let takes_turns = |entry: &Entry| entry.key.chat.is_some() || entry.doom.is_none();
+        self.entries.iter_mut().find(|entry| entry.key == *key && takes_turns(entry))
     }
 
     /// The entry of that number, if it is still there.
@@ -78,7 +83,7 @@ impl Table {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.iter().filter(|entry| !matches!(entry.stage, Stage::Ending)).count()
+        self.entries.iter().filter(|entry| !matches!(entry.stage, Stage::Ending { .. })).count()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -134,10 +139,12 @@ impl Table {
 impl Entry {
     /// Takes it out of use; whoever calls this ends it.
     pub(super) fn begin_ending(&mut self) -> Option<Arc<dyn Warm>> {
-        match std::mem::replace(&mut self.stage, Stage::Ending) {
-            Stage::Busy { warm, .. } | Stage::Idle { warm, .. } => Some(warm),
-            Stage::Starting | Stage::Ending => None,
-        }
+        let warm = match &self.stage {
+            Stage::Busy { warm, .. } | Stage::Idle { warm, .. } => Arc::clone(warm),
+            Stage::Starting | Stage::Ending { .. } => return None,
+        };
+        self.stage = Stage::Ending { pid: warm.pid() };
+        Some(warm)
     }
 
     /// No turn uses it from now on.
@@ -146,15 +153,17 @@ impl Entry {
         self.idle_since = now();
     }
 
+    /// What is being started belongs to the turn that waits for it.
     fn describe(&self) -> Option<WarmAgent> {
-        let (warm, turns) = match &self.stage {
-            Stage::Busy { warm, turns } => (warm, *turns),
-            Stage::Idle { warm, .. } => (warm, 0),
-            Stage::Starting | Stage::Ending => return None,
+        let (pid, turns) = match &self.stage {
+            Stage::Busy { warm, turns } => (warm.pid(), *turns),
+            Stage::Idle { warm, .. } => (warm.pid(), 0),
+            Stage::Ending { pid } => (*pid, 0),
+            Stage::Starting => return None,
         };
         let Key { route, agent, chat } = self.key.clone();
         let Self { started_at, idle_since, .. } = *self;
-        Some(WarmAgent { agent, route, chat, pid: warm.pid(), turns, started_at, idle_since })
+        Some(WarmAgent { agent, route, chat, pid, turns, started_at, idle_since })
     }
 }
 

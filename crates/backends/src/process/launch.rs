@@ -63,6 +63,11 @@ impl Command {
     /// # Errors
     /// See [`SpawnError`]; nothing is left running.
     pub async fn spawn(&self, supervisor: &Supervisor) -> Result<Child, SpawnError> {
+        self.begin(supervisor)?.ready().await
+    }
+
+    /// Begins to start the program. To be called within a runtime that drives I/O and time.
+    pub(crate) fn begin(&self, supervisor: &Supervisor) -> Result<Spawning<'_>, SpawnError> {
         self.check()?;
         let failed = |source| SpawnError::Supervisor { source };
         let wishes = Arc::new(Wishes::default());
@@ -83,21 +88,9 @@ impl Command {
             supervisor => self.start_supervised(supervisor, theirs, reins)?,
         };
         let stdin = StdinPipe::new(ours.stdin);
-        let stdout = Stdout(ours.stdout);
-
-        let answer = started.await.unwrap_or(Err(StartFailure::SupervisorLost));
-        let pid = answer.map_err(|failure| self.explain(failure))?;
-        let stderr = StderrTail::new(self.limits.stderr_tail);
-        let stderr_task = tokio::spawn(stderr.clone().drain(ours.stderr));
-        Ok(Child {
-            pid,
-            stdin: Some(Stdin(stdin.clone())),
-            stdout: Some(stdout),
-            stderr,
-            stderr_task,
-            control: Control { stdin, wishes, progress },
-            _kill_on_drop: kill_on_drop,
-        })
+        let control = Control { stdin, wishes, progress };
+        let (stdout, stderr) = (Stdout(ours.stdout), ours.stderr);
+        Ok(Spawning { command: self, started, control, stdout, stderr, kill_on_drop })
     }
 
     /// The environment with the tag.
@@ -221,6 +214,41 @@ impl Command {
             Some(Errno::ACCESS | Errno::PERM) => SpawnError::PermissionDenied { program },
             _ => SpawnError::Execute { program, source },
         }
+    }
+}
+
+/// A program that is being started. Dropping it undoes what has been started.
+pub(crate) struct Spawning<'a> {
+    command: &'a Command,
+    started: oneshot::Receiver<Started>,
+    control: Control,
+    stdout: Stdout,
+    stderr: Receiver,
+    kill_on_drop: KillOnDrop,
+}
+
+impl Spawning<'_> {
+    /// A handle that sees it gone.
+    pub(crate) fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Returns once it runs, after its `execve` has succeeded.
+    pub(crate) async fn ready(self) -> Result<Child, SpawnError> {
+        let Self { command, started, control, stdout, stderr: stderr_end, kill_on_drop } = self;
+        let answer = started.await.unwrap_or(Err(StartFailure::SupervisorLost));
+        let pid = answer.map_err(|failure| command.explain(failure))?;
+        let stderr = StderrTail::new(command.limits.stderr_tail);
+        let stderr_task = tokio::spawn(stderr.clone().drain(stderr_end));
+        Ok(Child {
+            pid,
+            stdin: Some(Stdin(control.stdin.clone())),
+            stdout: Some(stdout),
+            stderr,
+            stderr_task,
+            control,
+            _kill_on_drop: kill_on_drop,
+        })
     }
 }
 

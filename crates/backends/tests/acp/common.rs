@@ -11,8 +11,8 @@ use backends::launch::Launcher;
 use backends::pool::{Keeper, Pool, PoolSettings};
 use backends::process::{RunTag, Supervisor, leftovers};
 use backends::registry::{Registry, UserAgent};
-use dispatch_core::agent::{AgentUpdate, End, Failure, NoticeCode, ToolCall};
-use dispatch_core::ids::{ChatId, SessionId, TaskId};
+use dispatch_core::agent::{AgentUpdate, End, Failure, NoticeCode, OwnSettings, ToolCall};
+use dispatch_core::ids::{ChatId, Epoch, SessionId, TaskId};
 use dispatch_core::ports::{
     AgentControl, AgentSession, Agents, Close, Opened, Prompt, SessionInfo, SessionSpec, WarmAgent,
 };
@@ -95,6 +95,7 @@ impl Fixture {
         let worktree = tempfile::tempdir().unwrap();
         let spec = SessionSpec {
             task: TaskId::from_random([7; 16]),
+            epoch: Epoch(1),
             session: SessionId::from_random([9; 16]),
             chat: ChatId::from_random([8; 16]),
             run_tag: format!("acp-test-{}/{number}", std::process::id()),
@@ -105,6 +106,8 @@ impl Fixture {
             thinking: None,
             permissions: PermissionPolicy::Ask,
             resume: None,
+            resume_epoch: None,
+            own: OwnSettings::default(),
             history: vec![],
         };
         let settings = AcpSettings::new(Launcher::new(Supervisor::SelfExe));

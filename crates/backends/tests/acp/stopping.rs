@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use backends::process::{RunTag, leftovers};
 use dispatch_core::agent::{AgentUpdate, EndedHow};
-use dispatch_core::ports::{Close, Prompt};
+use dispatch_core::ports::{Agents, Close, Prompt};
 use dispatch_core::profile::Stop;
+use dispatch_core::routing::Route;
 use tokio::time::timeout;
 
 use crate::agent_process;
@@ -148,6 +149,28 @@ async fn a_stop_waits_for_no_terminal_that_is_being_started() {
         // What was being started dies as it comes.
         until(|| supervisors() == left).await;
         turn.close(Close::Kill).await;
+    }
+}
+
+/// What is given up is killed, and that is waited for.
+#[tokio::test]
+async fn a_start_that_is_given_up_is_undone_before_its_turn_is_over() {
+    for fixture in Fixture::each(&[]) {
+        let backend = fixture.agents().backend(fixture.route).unwrap();
+        let warm = if fixture.route == Route::WarmAcp { "warm/" } else { "" };
+        let name = format!("{}/{warm}{}", fixture.spec.run_tag, fixture.spec.task);
+        let tag = RunTag::new(name.clone()).unwrap();
+        let gate = Gate::shut(&name);
+        tokio::select! {
+            _ = backend.open(fixture.spec.clone()) => panic!("nothing lets it through"),
+            () = until(|| !leftovers(&tag).is_empty()) => {}
+        }
+        let mut undone = std::pin::pin!(backend.undone());
+        assert!(timeout(Duration::from_millis(50), &mut undone).await.is_err());
+        drop(gate);
+        within(undone).await;
+        assert_eq!(leftovers(&tag), []);
+        fixture.over().await;
     }
 }
 

@@ -3,13 +3,16 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use backends::pool::{Keeper, Pool, PoolSettings};
 use backends::registry::{Registry, UserAgent, UserQuirks};
-use dispatch_core::agent::{AgentUpdate, EndedHow, NoticeCode, Usage};
-use dispatch_core::ids::ChatId;
+use dispatch_core::agent::{AgentUpdate, EndedHow, NoticeCode, OwnSettings, Usage};
+use dispatch_core::ids::{ChatId, Epoch};
 use dispatch_core::ports::{Agents, Close};
 use dispatch_core::profile::Stop;
 use dispatch_core::routing::Route;
 use dispatch_core::task::{Name, TerminalReason};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::agent_process;
@@ -174,6 +177,138 @@ async fn another_conversation_is_loaded_into_the_same_process() {
     assert_eq!(told(&back), [NoticeCode::SessionLoaded]);
     let (said, _) = back.run("/pid\n/history").await;
     assert!(said.text().starts_with(&pid) && said.text().contains("prompts: 2"), "{}", said.text());
+    fixture.over().await;
+}
+
+/// A turn of the fixture's chat, after the one of that number, which the record names.
+async fn after(fixture: &Fixture, conversation: &str, before: i64, number: i64) -> Turn {
+    let spec = fixture.spec(|spec| {
+        spec.epoch = Epoch(number);
+        (spec.resume, spec.resume_epoch) = (Some(conversation.to_owned()), Some(Epoch(before)));
+    });
+    fixture.start_for(spec).await
+}
+
+#[tokio::test]
+async fn a_process_that_missed_a_turn_of_another_node_is_not_used_again() {
+    let state = tempfile::tempdir().unwrap();
+    let mut here = remembering(&state);
+    let first = here.start().await;
+    let (conversation, pid) = (first.conversation(), pid_of(first).await);
+    let second = after(&here, &conversation, 1, 2).await;
+    assert_eq!(told(&second), []);
+    assert_eq!(pid_of(second).await, pid, "its own turn was the last");
+    // One that never had a prompt is not in the record.
+    after(&here, &conversation, 2, 3).await.close(Close::Return).await;
+    assert_eq!(pid_of(after(&here, &conversation, 2, 4).await).await, pid);
+
+    let pool = std::mem::replace(&mut here.pool, Pool::new(PoolSettings::default()));
+    after(&here, &conversation, 4, 5).await.run("/say elsewhere").await;
+    let elsewhere = std::mem::replace(&mut here.pool, pool);
+    let turn = after(&here, &conversation, 5, 6).await;
+    assert_eq!(told(&turn), [NoticeCode::SessionLoaded], "nothing was lost");
+    let (said, _) = turn.run("/pid\n/history").await;
+    assert!(!said.text().starts_with(&pid) && said.text().contains("prompts: 5"), "{}", said.text());
+    within(elsewhere.shut_down()).await;
+    here.over().await;
+}
+
+#[tokio::test]
+async fn what_is_idle_ends_at_once_where_others_may_go_on() {
+    let fixture = Fixture::warm(&[]);
+    fixture.run("/ignore-eof\n/ignore-signals\n/fork 2 daemon cleared").await;
+    let other = fixture.spec(|spec| spec.chat = ChatId::from_random([1; 16]));
+    let busy = fixture.start_for(other).await;
+    within(fixture.agents().end_idle()).await;
+    let [kept] = &fixture.kept()[..] else { panic!("{:?}", fixture.kept()) };
+    assert_eq!(kept.turns, 1, "its turn ends it");
+    let (_, end) = busy.run("/say on").await;
+    assert_eq!(end.how, EndedHow::Completed);
+    fixture.over().await;
+}
+
+#[tokio::test]
+async fn settings_go_back_also_when_the_process_was_replaced() {
+    let state = tempfile::tempdir().unwrap();
+    let fixture = remembering(&state);
+    let asking = fixture.spec(|spec| spec.model = Name::new("demo-2"));
+    let turn = fixture.start_for(asking).await;
+    let (conversation, own) = (turn.conversation(), turn.info.own.clone());
+    assert_eq!(own.model.as_deref(), Some("demo-1"));
+    turn.run("/say hello").await;
+    within(fixture.agents().end_idle()).await;
+    let spec = fixture.spec(|spec| (spec.resume, spec.own) = (Some(conversation.clone()), own));
+    let turn = fixture.start_for(spec).await;
+    assert_eq!(told(&turn), [NoticeCode::SessionLoaded]);
+    assert_eq!(
+        (turn.info.own.clone(), turn.info.settings.model.current.as_deref()),
+        (OwnSettings::default(), Some("demo-1"))
+    );
+    let (said, _) = turn.run("/settings").await;
+    assert!(said.text().contains("model: demo-1\n"), "{}", said.text());
+    fixture.over().await;
+}
+
+#[tokio::test]
+async fn a_setting_that_cannot_go_back_is_told() {
+    let state = tempfile::tempdir().unwrap();
+    let fixture = remembering(&state);
+    let turn = fixture.start().await;
+    let conversation = turn.conversation();
+    turn.run("/say hello").await;
+    let own = OwnSettings { mode: Some("gone".to_owned()), ..OwnSettings::default() };
+    within(fixture.agents().end_idle()).await;
+    let turn = fixture
+        .start_for(fixture.spec(|spec| (spec.resume, spec.own) = (Some(conversation.clone()), own)))
+        .await;
+    assert_eq!(told(&turn), [NoticeCode::SessionLoaded, NoticeCode::OptionIgnored]);
+    assert_eq!(
+        turn.info.notices[1].text,
+        "agent demo has no mode `gone`; it has default, plan; it stays as an earlier task of the chat had it"
+    );
+    turn.run("/say hello").await;
+    let turn = fixture.start_after(&conversation).await;
+    assert_eq!(told(&turn), [], "once");
+    turn.close(Close::Return).await;
+    fixture.over().await;
+}
+
+#[tokio::test]
+async fn a_loss_is_told_by_the_first_turn_that_gets_ready() {
+    let fixture = Fixture::warm(&[]);
+    fixture.run("/answer-now\n/sleep 100\n/exit 3").await;
+    fixture.until_kept(0).await;
+    // Closed before it began, and given up half way.
+    within(fixture.open().await.unwrap().session.close(Close::Return)).await;
+    let turn = fixture.start().await;
+    assert_eq!(told(&turn), [NoticeCode::BackendRestarted]);
+    let conversation = turn.conversation();
+    turn.run("/say hello").await;
+    assert_eq!(told(&fixture.start_after(&conversation).await), [], "once");
+    fixture.until_kept(0).await;
+    fixture.over().await;
+}
+
+/// Half way, nobody knows what it has made of what it was told.
+#[tokio::test]
+async fn a_stop_while_a_kept_process_gets_ready_ends_it_and_the_next_turn_says_so() {
+    let fixture = Fixture::warm(&[]);
+    let turn = fixture.start().await;
+    let conversation = turn.conversation();
+    turn.run("/say hello").await;
+    kill(Pid::from_raw(fixture.kept()[0].pid.cast_signed()), Signal::SIGSTOP).unwrap();
+    let spec = fixture.spec(|spec| {
+        (spec.resume, spec.model) = (Some(conversation.clone()), Name::new("demo-2"));
+    });
+    let mut opened = fixture.open_for(spec).await.unwrap();
+    let given_up = tokio::time::timeout(std::time::Duration::from_millis(50), opened.session.start()).await;
+    assert!(given_up.is_err());
+    within(opened.session.close(Close::Return)).await;
+    assert_eq!(fixture.kept(), []);
+    let turn = fixture.start_after(&conversation).await;
+    assert!(told(&turn).contains(&NoticeCode::BackendRestarted), "{:?}", turn.info.notices);
+    assert!(turn.info.notices[0].text.contains("was stopped while it got ready"));
+    turn.close(Close::Return).await;
     fixture.over().await;
 }
 

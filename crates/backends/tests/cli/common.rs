@@ -10,8 +10,8 @@ use backends::cli::{CliOnce, CliSettings};
 use backends::launch::Launcher;
 use backends::process::{RunTag, Supervisor, leftovers};
 use backends::registry::{Output, Registry, Transport, UserAgent};
-use dispatch_core::agent::{AgentUpdate, End, NoticeCode};
-use dispatch_core::ids::{ChatId, SessionId, TaskId};
+use dispatch_core::agent::{AgentUpdate, End, NoticeCode, OwnSettings};
+use dispatch_core::ids::{ChatId, Epoch, SessionId, TaskId};
 use dispatch_core::ports::{
     AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec,
 };
@@ -56,6 +56,7 @@ pub fn spec(cwd: &Path, agent: &str) -> SessionSpec {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     SessionSpec {
         task: TaskId::from_random([7; 16]),
+        epoch: Epoch(1),
         session: SessionId::from_random([9; 16]),
         chat: ChatId::from_random([8; 16]),
         run_tag: format!("cli-test-{}/{number}", std::process::id()),
@@ -66,6 +67,8 @@ pub fn spec(cwd: &Path, agent: &str) -> SessionSpec {
         thinking: None,
         permissions: PermissionPolicy::Allow,
         resume: None,
+        resume_epoch: None,
+        own: OwnSettings::default(),
         history: Vec::new(),
     }
 }

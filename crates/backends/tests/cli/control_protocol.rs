@@ -1,6 +1,7 @@
 //! Claude Code's control protocol, as it should be.
 
 use dispatch_core::agent::{AgentUpdate, Answer, EndedHow, NoticeCode, ToolStatus};
+use dispatch_core::ids::Epoch;
 use dispatch_core::ports::Close;
 use dispatch_core::profile::Stop;
 use dispatch_core::task::Name;
@@ -85,6 +86,21 @@ async fn one_that_does_not_obey_is_killed_and_the_chat_goes_on_in_another() {
     assert_nothing_left(&fixture.spec);
     assert_eq!(fixture.run("hello").await.0, "turn 1");
     assert!(fixture.starts()[1].contains(&format!("--resume={id}")));
+    fixture.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_process_that_missed_a_turn_of_another_node_is_not_used_again() {
+    let mut fixture = Fixture::new();
+    let mut turn = fixture.prompt("hello").await;
+    turn.end().await;
+    fixture.spec.resume.clone_from(&turn.info.agent_session);
+    within(turn.session.close(Close::Return)).await;
+    (fixture.spec.resume_epoch, fixture.spec.epoch) = (Some(Epoch(1)), Epoch(2));
+    assert_eq!(fixture.run("hello").await.0, "turn 2");
+    (fixture.spec.resume_epoch, fixture.spec.epoch) = (Some(Epoch(3)), Epoch(4));
+    assert_eq!(fixture.run("hello").await.0, "turn 1", "of another process");
+    assert!(fixture.starts()[1].contains("--resume="));
     fixture.shut_down().await;
 }
 

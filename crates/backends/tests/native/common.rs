@@ -9,9 +9,9 @@ use backends::launch::Launcher;
 use backends::native::{Endpoint, NativeInference, NativeSettings};
 use backends::process::{RunTag, Supervisor, leftovers};
 use dispatch_core::agent::{
-    AgentUpdate, Answer, End, EndedHow, Failure, NoticeCode, PermissionRequest, ToolCall, Usage,
+    AgentUpdate, Answer, End, EndedHow, Failure, NoticeCode, OwnSettings, PermissionRequest, ToolCall, Usage,
 };
-use dispatch_core::ids::{ChatId, SessionId, TaskId};
+use dispatch_core::ids::{ChatId, Epoch, SessionId, TaskId};
 use dispatch_core::ports::{
     AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec,
 };
@@ -62,6 +62,7 @@ impl Fixture {
         std::fs::create_dir(&cwd).unwrap();
         let spec = SessionSpec {
             task: TaskId::from_random([7; 16]),
+            epoch: Epoch(1),
             session: SessionId::from_random([6; 16]),
             chat: ChatId::from_random([8; 16]),
             run_tag: format!("native-test-{}/{number}", std::process::id()),
@@ -72,6 +73,8 @@ impl Fixture {
             thinking: None,
             permissions: PermissionPolicy::Ask,
             resume: None,
+            resume_epoch: None,
+            own: OwnSettings::default(),
             history: Vec::new(),
         };
         let endpoint = Endpoint::new(&server.endpoint()).unwrap();

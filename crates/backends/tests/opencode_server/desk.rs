@@ -8,8 +8,8 @@ use backends::opencode_server::{OpencodeServer, OpencodeSettings};
 use backends::pool::{Keeper, Pool, PoolSettings};
 use backends::process::{RunTag, Supervisor};
 use backends::registry::{Registry, UserAgent};
-use dispatch_core::agent::{AgentUpdate, End, Failure};
-use dispatch_core::ids::{ChatId, SessionId, TaskId};
+use dispatch_core::agent::{AgentUpdate, End, Failure, OwnSettings};
+use dispatch_core::ids::{ChatId, Epoch, SessionId, TaskId};
 use dispatch_core::ports::{
     AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec,
 };
@@ -61,6 +61,7 @@ impl Desk {
     pub fn spec(&self, number: u8) -> SessionSpec {
         SessionSpec {
             task: TaskId::from_random([number; 16]),
+            epoch: Epoch(1),
             session: SessionId::from_random([number; 16]),
             chat: ChatId::from_random([number; 16]),
             run_tag: self.run_tag.clone(),
@@ -71,6 +72,8 @@ impl Desk {
             thinking: None,
             permissions: PermissionPolicy::Ask,
             resume: None,
+            resume_epoch: None,
+            own: OwnSettings::default(),
             history: vec![],
         }
     }

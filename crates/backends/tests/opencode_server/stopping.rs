@@ -109,6 +109,30 @@ async fn a_line_of_work_that_was_cut_off_waits_for_others_no_longer_than_it_may(
     desk.over().await;
 }
 
+/// Otherwise it would never be replaced, as long as turns come.
+#[tokio::test]
+async fn a_server_that_is_to_be_replaced_takes_no_new_turns() {
+    let desk = Desk::new(Manner::Good).await;
+    let (mut disobedient, _) = desk.turn(1).await;
+    let (other, voice) = desk.turn(2).await;
+    let kept = desk.servers();
+    disobedient.control.stop(Stop::Kill).await;
+    disobedient.end().await;
+    disobedient.close(Close::Return).await;
+    let third = desk.start(desk.spec(3)).await.unwrap();
+    assert_eq!((kept.len(), desk.servers().len()), (1, 2));
+    let next = desk.start(desk.spec(1));
+    let others = async {
+        voice.answer_with("done");
+        other.finish().await
+    };
+    // The third one's turn goes on meanwhile.
+    let (next, _) = tokio::join!(next, others);
+    next.unwrap().close(Close::Return).await;
+    third.close(Close::Return).await;
+    desk.over().await;
+}
+
 #[tokio::test]
 async fn a_server_with_no_other_turn_is_gone_when_the_session_is_closed() {
     let desk = Desk::new(Manner::Good).await;

@@ -5,7 +5,7 @@ use dispatch_core::{
     change::CheckpointKind,
     frame::FrameBody,
     ids::{Epoch, MessageId},
-    ports::{ChangeVerdict, WriteAnswer},
+    ports::{AgentConversation, ChangeVerdict, WriteAnswer},
     routing::Route,
     task::TurnKey,
 };
@@ -35,7 +35,8 @@ async fn all_but_ends_fenced(kit: &Kit, turn: &Running, key: TurnKey) {
     assert_eq!(store.record_route(&key, Route::Native).await.unwrap(), WriteAnswer::Fenced);
     let fresh = MessageId::from_random(random());
     assert_eq!(store.begin_message(&key, fresh, None).await.unwrap().0, WriteAnswer::Fenced);
-    assert_eq!(store.record_agent_session(&key, "late", "w").await.unwrap(), WriteAnswer::Fenced);
+    let late = AgentConversation { id: "late".into(), ..AgentConversation::default() };
+    assert_eq!(store.record_agent_session(&key, &late, "w").await.unwrap(), WriteAnswer::Fenced);
     assert_eq!(store.record_prompt_sent(&key).await.unwrap(), WriteAnswer::Fenced);
     assert_eq!(store.append(&key, turn.batch(), Some(turn.message), &frames).await.unwrap(), None);
     assert_eq!(kit.dump().await, before);

@@ -6,14 +6,15 @@ use std::{
 };
 
 use dispatch_core::{
-    agent::{Cost, PermissionRequest, ToolCall, Usage},
+    agent::{Cost, OwnSettings, PermissionRequest, ToolCall, Usage},
     change::{ChangeDraft, CheckpointKind, FileChange, FileChangeKind, Snapshot},
     conversation::{Message, MessageState, Part, Role},
     frame::{Frame, FrameBody},
     ids::{ChangeId, MessageId, NodeId, Seq, SessionId, TaskId},
     ports::{
-        Appended, ChangeFilter, ChangeVerdict, ClaimRequest, Lease, NewCheckpoint, NewProject, NodeInfo,
-        Orders, SettledChange, SettledMessage, Settlement, TaskFilter, Wakeups, WriteAnswer,
+        AgentConversation, Appended, ChangeFilter, ChangeVerdict, ClaimRequest, Lease, Lineage,
+        NewCheckpoint, NewProject, NodeInfo, Orders, SettledChange, SettledMessage, Settlement, TaskFilter,
+        Wakeups, WriteAnswer,
     },
     routing::ChangeUse,
     task::{
@@ -127,6 +128,18 @@ impl Kit {
         let turn = self.running().await;
         assert_eq!(self.view.store.record_prompt_sent(&turn.key).await.unwrap(), WriteAnswer::Done);
         turn
+    }
+
+    /// Records the agent's conversation, in a worktree of which nothing else is known.
+    pub async fn record_conversation(&self, turn: &Running, id: &str) {
+        let conversation = AgentConversation { id: id.into(), own: OwnSettings::default() };
+        self.view.store.record_agent_session(&turn.key, &conversation, "worktree").await.unwrap();
+    }
+
+    /// The id of the conversation of the task's own attempts before.
+    pub async fn own_conversation(&self, turn: &Running, worktree: &str) -> Option<String> {
+        let found = self.view.store.agent_session(&turn.key, Lineage::Task, worktree).await.unwrap();
+        found.map(|(conversation, _)| conversation.id)
     }
 
     pub async fn append(&self, turn: &Running, text: &str) {

@@ -1,9 +1,10 @@
 //! What a turn goes on with: its agent's conversation, or what was said in its chat (SPEC W2).
 
 use dispatch_core::{
+    agent::OwnSettings,
     conversation::{Message, MessageState, Part, Role},
     ids::{MessageId, SessionId},
-    ports::{ChangeVerdict, Lineage, SettledMessage, Settlement},
+    ports::{AgentConversation, ChangeVerdict, Lineage, SettledMessage, Settlement},
     routing::Route,
     task::{Name, NewTask, Task, TaskState, TerminalReason, TurnOptions},
 };
@@ -30,13 +31,10 @@ async fn task_for(kit: &Kit, session: SessionId, agent: Option<&str>) -> Task {
     kit.view.records.create_task(new).await.unwrap()
 }
 
-async fn record(kit: &Kit, turn: &Running, id: &str) {
-    kit.view.store.record_agent_session(&turn.key, id, "worktree").await.unwrap();
-}
-
 /// The conversation that the chat's turn goes on with.
 async fn of_chat(kit: &Kit, turn: &Running, worktree: &str) -> Option<String> {
-    kit.view.store.agent_session(&turn.key, Lineage::Chat, worktree).await.unwrap()
+    let found = kit.view.store.agent_session(&turn.key, Lineage::Chat, worktree).await.unwrap();
+    found.map(|(conversation, _)| conversation.id)
 }
 
 async fn end(kit: &Kit, turn: &Running) {
@@ -49,16 +47,15 @@ pub async fn a_chat_goes_on_with_its_last_conversation(subject: &dyn StoreSubjec
     let first = kit.task().await;
     let turn = warm(&kit, &first).await;
     assert_eq!(of_chat(&kit, &turn, "worktree").await, None);
-    record(&kit, &turn, "one").await;
+    kit.record_conversation(&turn, "one").await;
     end(&kit, &turn).await;
     assert_eq!(of_chat(&kit, &turn, "worktree").await, None, "the turn is over");
 
     let turn = warm(&kit, &kit.task_in(first.session).await).await;
     assert_eq!(of_chat(&kit, &turn, "worktree").await.as_deref(), Some("one"));
-    let own = kit.view.store.agent_session(&turn.key, Lineage::Task, "worktree").await.unwrap();
-    assert_eq!(own, None);
-    record(&kit, &turn, "two").await;
-    record(&kit, &turn, "three").await;
+    assert_eq!(kit.own_conversation(&turn, "worktree").await, None);
+    kit.record_conversation(&turn, "two").await;
+    kit.record_conversation(&turn, "three").await;
     end(&kit, &turn).await;
 
     let turn = warm(&kit, &kit.task_in(first.session).await).await;
@@ -67,12 +64,33 @@ pub async fn a_chat_goes_on_with_its_last_conversation(subject: &dyn StoreSubjec
     }
 }
 
+/// It comes with the claim under which it was recorded last, by which a node knows whether its own agent ran that turn,
+/// and with what was chosen in it before.
+pub async fn a_conversation_is_told_with_the_claim_that_recorded_it(subject: &dyn StoreSubject) {
+    let (kit, other) = (Kit::new(subject).await, Kit::new(subject).await);
+    let first = kit.task().await;
+    end(&kit, &warm(&kit, &first).await).await;
+    let mut last = None;
+    for (node, model) in [(&kit, Some("usual")), (&other, None), (&kit, Some("another"))] {
+        let turn = warm(node, &node.task_in(first.session).await).await;
+        for _ in 0..2 {
+            let found = node.view.store.agent_session(&turn.key, Lineage::Chat, "worktree").await.unwrap();
+            assert_eq!(found, last);
+        }
+        let own = OwnSettings { model: model.map(Into::into), ..OwnSettings::default() };
+        let conversation = AgentConversation { id: "the same".into(), own };
+        node.view.store.record_agent_session(&turn.key, &conversation, "worktree").await.unwrap();
+        last = Some((conversation, turn.key.epoch));
+        end(node, &turn).await;
+    }
+}
+
 /// It is used by the same agent, by the same route, in the same worktree and chat only.
 pub async fn a_conversation_is_its_agents_routes_and_worktrees_own(subject: &dyn StoreSubject) {
     let kit = Kit::new(subject).await;
     let first = kit.task().await;
     let turn = warm(&kit, &first).await;
-    record(&kit, &turn, "one").await;
+    kit.record_conversation(&turn, "one").await;
     end(&kit, &turn).await;
 
     for (agent, route) in [
@@ -83,7 +101,7 @@ pub async fn a_conversation_is_its_agents_routes_and_worktrees_own(subject: &dyn
     ] {
         let turn = routed(&kit, &task_for(&kit, first.session, agent).await, route).await;
         assert_eq!(of_chat(&kit, &turn, "worktree").await, None, "{agent:?} by {route}");
-        record(&kit, &turn, &format!("of {agent:?}")).await;
+        kit.record_conversation(&turn, &format!("of {agent:?}")).await;
         end(&kit, &turn).await;
     }
     let turn = warm(&kit, &kit.task().await).await;
@@ -100,7 +118,7 @@ pub async fn a_conversation_is_kept_however_its_turn_ends(subject: &dyn StoreSub
     let (kit, dying) = (Kit::new(subject).await, Kit::new(subject).await);
     let first = kit.task().await;
     let turn = warm(&dying, &first).await;
-    record(&dying, &turn, "interrupted").await;
+    dying.record_conversation(&turn, "interrupted").await;
     kit.view.store.record_prompt_sent(&turn.key).await.unwrap();
     subject.die(dying.view).await;
     kit.view.store.recover().await.unwrap();
@@ -108,12 +126,12 @@ pub async fn a_conversation_is_kept_however_its_turn_ends(subject: &dyn StoreSub
     let next = async || warm(&kit, &kit.task_in(first.session).await).await;
     let turn = next().await;
     assert_eq!(of_chat(&kit, &turn, "worktree").await.as_deref(), Some("interrupted"));
-    record(&kit, &turn, "stopped").await;
+    kit.record_conversation(&turn, "stopped").await;
     kit.view.store.settle(&turn.key, &cancelled(&turn)).await.unwrap();
 
     let turn = next().await;
     assert_eq!(of_chat(&kit, &turn, "worktree").await.as_deref(), Some("stopped"));
-    record(&kit, &turn, "failed").await;
+    kit.record_conversation(&turn, "failed").await;
     let failed =
         Settlement { state: TaskState::Failed, reason: TerminalReason::AgentFailed, ..completed(&turn) };
     kit.view.store.settle(&turn.key, &failed).await.unwrap();
@@ -121,9 +139,8 @@ pub async fn a_conversation_is_kept_however_its_turn_ends(subject: &dyn StoreSub
     kit.view.records.resume_task(first.id).await.unwrap();
     let turn = warm(&kit, &first).await;
     assert_eq!(of_chat(&kit, &turn, "worktree").await.as_deref(), Some("failed"));
-    let own = kit.view.store.agent_session(&turn.key, Lineage::Task, "worktree").await.unwrap();
-    assert_eq!(own.as_deref(), Some("interrupted"));
-    record(&kit, &turn, "resumed").await;
+    assert_eq!(kit.own_conversation(&turn, "worktree").await.as_deref(), Some("interrupted"));
+    kit.record_conversation(&turn, "resumed").await;
     end(&kit, &turn).await;
     assert_eq!(of_chat(&kit, &next().await, "worktree").await.as_deref(), Some("resumed"));
 }

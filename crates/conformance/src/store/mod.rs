@@ -191,6 +191,7 @@ macro_rules! store_conformance {
             permission_requests_are_opened_once
             a_permission_request_is_kept_as_it_was
             a_chat_goes_on_with_its_last_conversation
+            a_conversation_is_told_with_the_claim_that_recorded_it
             a_conversation_is_its_agents_routes_and_worktrees_own
             a_conversation_is_kept_however_its_turn_ends
             a_turn_is_told_what_was_said_before

@@ -5,7 +5,7 @@ use dispatch_core::{
     conversation::MessageState,
     frame::FrameBody,
     ids::TaskId,
-    ports::{ChangeVerdict, Lineage, RecordsError, Settlement, StopAnswer, WriteAnswer},
+    ports::{ChangeVerdict, RecordsError, Settlement, StopAnswer, WriteAnswer},
     task::{NewTask, TaskState, TerminalReason},
 };
 
@@ -18,8 +18,8 @@ use super::{
 async fn interrupted(subject: &dyn StoreSubject, kit: &Kit, task: TaskId) -> Running {
     let dying = Kit::new(subject).await;
     let turn = dying.begin(task).await;
-    dying.view.store.record_agent_session(&turn.key, "before", "worktree").await.unwrap();
-    dying.view.store.record_agent_session(&turn.key, &format!("of {task}"), "worktree").await.unwrap();
+    dying.record_conversation(&turn, "before").await;
+    dying.record_conversation(&turn, &format!("of {task}")).await;
     dying.view.store.record_prompt_sent(&turn.key).await.unwrap();
     dying.append(&turn, "so far").await;
     let cost = Some(Cost { amount: 0.25, currency: "USD".into() });
@@ -32,7 +32,7 @@ async fn interrupted(subject: &dyn StoreSubject, kit: &Kit, task: TaskId) -> Run
 
 /// The conversation that a turn of a one-shot route goes on with.
 async fn conversation(kit: &Kit, turn: &Running) -> Option<String> {
-    kit.view.store.agent_session(&turn.key, Lineage::Task, "another worktree").await.unwrap()
+    kit.own_conversation(turn, "another worktree").await
 }
 
 /// Ends a turn as a shutdown does.

@@ -1,10 +1,10 @@
 //! Text as people and agents write it.
 
 use dispatch_core::{
-    agent::NoticeCode,
+    agent::{NoticeCode, OwnSettings},
     conversation::Part,
     frame::FrameBody,
-    ports::{NewProject, SettledMessage, Settlement},
+    ports::{AgentConversation, NewProject, SettledMessage, Settlement},
     task::{Name, NewTask, TurnOptions},
 };
 
@@ -45,7 +45,8 @@ pub async fn text_is_kept_as_it_was(subject: &dyn StoreSubject) {
     assert_eq!(session.model.map(|model| shown(model.as_str())), Some(shown(NASTY)));
 
     let turn = kit.begin(task.id).await;
-    kit.view.store.record_agent_session(&turn.key, NASTY, NASTY).await.unwrap();
+    let conversation = AgentConversation { id: NASTY.into(), own: OwnSettings::default() };
+    kit.view.store.record_agent_session(&turn.key, &conversation, NASTY).await.unwrap();
     let frames =
         [FrameBody::delta(NASTY), FrameBody::Notice { code: NoticeCode::AgentOddity, text: NASTY.into() }];
     kit.append_all(&turn, Some(turn.message), &frames).await;

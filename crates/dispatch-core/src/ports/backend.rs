@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    agent::{AgentCommand, AgentSettings, AgentUpdate, Answer, End, Failure, Notice},
+    agent::{AgentCommand, AgentSettings, AgentUpdate, Answer, End, Failure, Notice, OwnSettings},
     conversation::Message,
-    ids::{ChatId, SessionId, TaskId, Timestamp},
+    ids::{ChatId, Epoch, SessionId, TaskId, Timestamp},
     profile::{BackendProfile, Stop},
     routing::{AgentFacts, Route, Routes},
     task::{Name, PermissionPolicy},
@@ -19,6 +19,8 @@ use crate::{
 pub struct SessionSpec {
     /// The task, for tags and logs.
     pub task: TaskId,
+    /// The claim that the turn runs under.
+    pub epoch: Epoch,
     /// The line of work.
     pub session: SessionId,
     /// The conversation, which keys warm agents.
@@ -42,6 +44,11 @@ pub struct SessionSpec {
     /// The agent's own id of a conversation to go on with, where the agent can; otherwise it begins a new
     /// one, and says which of the two happened in a notice.
     pub resume: Option<String>,
+    /// The claim under which that was recorded. A kept agent remembers all of the conversation only if it ran that
+    /// turn: any node may have.
+    pub resume_epoch: Option<Epoch>,
+    /// What was chosen in that conversation before tasks asked for something else.
+    pub own: OwnSettings,
     /// What was said in the chat before, oldest first, for a backend whose profile wants to be told.
     pub history: Vec<Message>,
 }
@@ -58,6 +65,8 @@ pub struct Prompt {
 pub struct SessionInfo {
     /// The agent's own id of the conversation.
     pub agent_session: Option<String>,
+    /// What was chosen in it before tasks asked for something else; handed to its next turn.
+    pub own: OwnSettings,
     /// The slash commands known so far.
     pub commands: Vec<AgentCommand>,
     /// What may be chosen with the agent, as far as it told.
@@ -88,6 +97,9 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// A [`Failure`] when it cannot be started; nothing runs then.
     async fn open(&self, spec: SessionSpec) -> Result<Opened, Failure>;
+
+    /// Returns when nothing runs any more of calls of [`open`](Self::open) that were given up.
+    async fn undone(&self);
 }
 
 /// An agent that is kept between turns, or a server of several.
@@ -128,6 +140,10 @@ pub trait Agents: Send + Sync {
     /// Lets go of what is kept for these chats, as they are closed (SPEC R4): at once where it is idle, else
     /// when its turn ends.
     async fn close_chats(&self, chats: &[ChatId]);
+
+    /// Ends what is kept and used by no turn, at once: another node may go on with its conversations. When this
+    /// returns, nothing of it runs any more.
+    async fn end_idle(&self);
 
     /// Ends everything that is kept. When this returns, nothing of it runs any more.
     async fn shut_down(&self);

@@ -16,9 +16,9 @@ pub use records::{
     SessionFilter, SessionView, TaskFilter, Totals, WaitsFor, WarmView,
 };
 pub use store::{
-    Appended, ChangeVerdict, ClaimRequest, Class, Lease, Lineage, NewCheckpoint, NodeInfo, Orders,
-    PermissionAnswer, Recovered, RecoveredAs, SettledChange, SettledMessage, Settlement, StopAnswer, Store,
-    StoreError, Wakeups, WriteAnswer,
+    AgentConversation, Appended, ChangeVerdict, ClaimRequest, Class, Lease, Lineage, NewCheckpoint, NodeInfo,
+    Orders, PermissionAnswer, Recovered, RecoveredAs, SettledChange, SettledMessage, Settlement, StopAnswer,
+    Store, StoreError, Wakeups, WriteAnswer,
 };
 pub use workspace::{
     CancelFlag, Collected, Release, Workspace, WorkspaceError, WorkspaceInfo, WorkspaceOwner, WorkspaceSpec,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::backend::WarmAgent;
 use crate::{
-    agent::{AgentOffer, Answer, Cost, Usage},
+    agent::{AgentOffer, Answer, Cost, OwnSettings, Usage},
     change::{ChangeDraft, CheckpointKind, Snapshot},
     conversation::{Message, MessageState, Part},
     frame::{About, Frame, FrameBody},
@@ -111,6 +111,15 @@ pub struct PermissionAnswer {
     pub id: String,
     /// The answer.
     pub answer: Answer,
+}
+
+/// An agent's own conversation, as a turn leaves it to the next one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentConversation {
+    /// The agent's own id of it.
+    pub id: String,
+    /// What was chosen in it before tasks asked for something else.
+    pub own: OwnSettings,
 }
 
 /// Whose conversation with an agent is looked for.
@@ -362,22 +371,22 @@ pub trait Store: Send + Sync {
         checkpoint: NewCheckpoint,
     ) -> Result<WriteAnswer, StoreError>;
 
-    /// Records the agent's own id of the conversation.
+    /// Records the agent's conversation, before its prompt goes out.
     async fn record_agent_session(
         &self,
         turn: &TurnKey,
-        id: &str,
+        conversation: &AgentConversation,
         worktree: &str,
     ) -> Result<WriteAnswer, StoreError>;
 
-    /// The agent's own id of the conversation that a turn goes on with: the last one recorded for the same
-    /// agent, route and worktree in this lineage (SPEC W2); `None` when there is none.
+    /// The conversation that a turn goes on with: the last one recorded for the same agent, route and worktree in
+    /// this lineage (SPEC W2), with the claim under which it was recorded; `None` when there is none.
     async fn agent_session(
         &self,
         turn: &TurnKey,
         lineage: Lineage,
         worktree: &str,
-    ) -> Result<Option<String>, StoreError>;
+    ) -> Result<Option<(AgentConversation, Epoch)>, StoreError>;
 
     /// The tree that a change of the turn's session worktree is compared with: what the last applied change of the
     /// session's worktree made of it (SPEC R3); `None`, for its base, where none was applied.

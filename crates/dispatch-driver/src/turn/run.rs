@@ -5,9 +5,11 @@ mod perform;
 use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 
 use dispatch_core::{
-    agent::{End, EndedHow, Failure},
+    agent::{End, EndedHow, Failure, OwnSettings},
     ids::MessageId,
-    ports::{AgentControl, Backend, CancelFlag, Lineage, SessionSpec, WriteAnswer},
+    ports::{
+        AgentControl, AgentConversation, Backend, CancelFlag, Lineage, SessionInfo, SessionSpec, WriteAnswer,
+    },
     profile::Conversation,
     task::{Claim, TerminalReason},
     turn::{Effect, Event, Phase, Turn, TurnPlan},
@@ -18,6 +20,7 @@ use super::{Ports, TurnConfig, TurnReport};
 use crate::{
     course::Course,
     inbox::Inbox,
+    kept::Kept,
     session::{News, Session},
     settler::Settler,
     timers::Timers,
@@ -59,8 +62,8 @@ pub(super) struct RunningTurn {
     message: Option<MessageId>,
     /// Where the conversation that the agent goes on with is to be found.
     lineage: Option<Lineage>,
-    /// The agent's own id of the conversation, until it is recorded.
-    conversation: Option<String>,
+    /// The agent's conversation, once it is known.
+    conversation: Option<AgentConversation>,
     report: TurnReport,
     store_lost: bool,
 }
@@ -68,6 +71,7 @@ pub(super) struct RunningTurn {
 impl RunningTurn {
     pub(super) fn begin(
         ports: Ports,
+        kept: Option<Arc<Kept>>,
         config: &TurnConfig,
         claim: Claim,
         course: Course,
@@ -98,6 +102,7 @@ impl RunningTurn {
         let writer = Writer::spawn(Arc::clone(&ports.store), Arc::clone(&ports.publisher), key);
         let spec = SessionSpec {
             task: task.id,
+            epoch: key.epoch,
             session: task.session,
             chat: task.chat,
             run_tag: config.run_tag.clone(),
@@ -109,10 +114,13 @@ impl RunningTurn {
             thinking: task.options.thinking,
             permissions: task.permissions,
             resume: None,
+            resume_epoch: None,
+            own: OwnSettings::default(),
             history: Vec::new(),
         };
         let settler = Settler {
             ports,
+            kept,
             writer: writer.clone(),
             key,
             agent,
@@ -186,8 +194,8 @@ impl RunningTurn {
                     Some(News::Control(control)) => self.control = Some(control),
                     Some(News::Conversation(id)) => self.record_conversation(id),
                     Some(News::Event(event)) => {
-                        if let Event::SessionReady(info) = &event {
-                            self.conversation.clone_from(&info.agent_session);
+                        if let Event::SessionReady(SessionInfo { agent_session: Some(id), own, .. }) = &event {
+                            self.conversation = Some(AgentConversation { id: id.clone(), own: own.clone() });
                         }
                         self.timers.news();
                         return event;

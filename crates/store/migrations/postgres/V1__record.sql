@@ -194,7 +194,8 @@ CREATE TABLE agent_session (
   worktree text NOT NULL,
   node     bigint,
   epoch    bigint NOT NULL,            -- of the turn that recorded it: the greatest is the last
-  id       text NOT NULL
+  id       text NOT NULL,
+  own      text NOT NULL               -- JSON: OwnSettings
 );
 CREATE INDEX agent_session_chat ON agent_session(chat, agent, epoch);
 

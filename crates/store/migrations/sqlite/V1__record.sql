@@ -177,7 +177,8 @@ CREATE TABLE agent_session (
   worktree TEXT NOT NULL,
   node     INTEGER,
   epoch    INTEGER NOT NULL,           -- of the turn that recorded it: the greatest is the last
-  id       TEXT NOT NULL
+  id       TEXT NOT NULL,
+  own      TEXT NOT NULL               -- JSON: OwnSettings
 ) STRICT;
 CREATE INDEX agent_session_chat ON agent_session(chat, agent, epoch);
 

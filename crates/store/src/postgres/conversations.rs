@@ -3,8 +3,8 @@
 use dispatch_core::{
     change::{Checkpoint, CheckpointKind},
     conversation::{Message, MessageState, Role},
-    ids::{ChatId, CheckpointId, MessageId, TaskId},
-    ports::{Lineage, NewCheckpoint, WriteAnswer},
+    ids::{ChatId, CheckpointId, Epoch, MessageId, TaskId},
+    ports::{AgentConversation, Lineage, NewCheckpoint, WriteAnswer},
     task::{Name, TaskState, TurnKey},
 };
 use tokio_postgres::Row;
@@ -17,7 +17,7 @@ use crate::{
     end::EndedMessage,
     fault::Fault,
     fresh::random,
-    rows::{CheckpointRow, MessageRow, or_left_out},
+    rows::{CheckpointRow, ConversationRow, MessageRow, or_left_out},
 };
 
 fn message_row(row: &Row) -> Result<MessageRow, Fault> {
@@ -235,37 +235,38 @@ pub(super) async fn checkpoints(db: &Db, task: TaskId) -> Result<Vec<Checkpoint>
     Ok(rows.into_iter().filter_map(|row| or_left_out(row.read())).collect())
 }
 
-/// Records the agent's own id of a turn's conversation; a newer one replaces it (SPEC W2).
+/// Records the agent's conversation for a turn; a newer one replaces it (SPEC W2).
 pub(super) async fn record_agent_session(
     db: &Db,
     key: &TurnKey,
-    id: &str,
+    conversation: &AgentConversation,
     worktree: &str,
 ) -> Result<WriteAnswer, Fault> {
     const RECORD: &str = "WITH turn AS MATERIALIZED (
       SELECT num, chat, agent, route, node, epoch FROM task
       WHERE id = $1 AND epoch = $2 AND state = 'running' FOR NO KEY UPDATE)
-    INSERT INTO agent_session (task, chat, agent, route, worktree, node, epoch, id)
-    SELECT num, chat, agent, route, $3, node, epoch, $4 FROM turn
+    INSERT INTO agent_session (task, chat, agent, route, worktree, node, epoch, id, own)
+    SELECT num, chat, agent, route, $3, node, epoch, $4, $5 FROM turn
     ON CONFLICT (task) DO UPDATE SET route = excluded.route, worktree = excluded.worktree,
-      node = excluded.node, epoch = excluded.epoch, id = excluded.id
+      node = excluded.node, epoch = excluded.epoch, id = excluded.id, own = excluded.own
     RETURNING task";
-    let (id, worktree) = (shown(id), shown(worktree));
-    let rows = db.query(RECORD, &[&key.task.to_string(), &key.epoch.0, &worktree, &id]).await?;
+    let (id, worktree) = (shown(&conversation.id), shown(worktree));
+    let own = serde_json::to_string(&conversation.own)?;
+    let rows = db.query(RECORD, &[&key.task.to_string(), &key.epoch.0, &worktree, &id, &own]).await?;
     Ok(if rows.is_empty() { WriteAnswer::Fenced } else { WriteAnswer::Done })
 }
 
-/// The agent's own id of the conversation that a running turn goes on with (SPEC W2).
+/// The agent's conversation that a running turn goes on with (SPEC W2).
 pub(super) async fn agent_session(
     db: &Db,
     key: &TurnKey,
     lineage: Lineage,
     worktree: &str,
-) -> Result<Option<String>, Fault> {
-    const OF_TASK: &str = "SELECT a.id FROM task t
+) -> Result<Option<(AgentConversation, Epoch)>, Fault> {
+    const OF_TASK: &str = "SELECT a.id, a.own, a.epoch FROM task t
       JOIN agent_session a ON a.task = t.num AND a.route IS NOT DISTINCT FROM t.route
     WHERE t.id = $1 AND t.epoch = $2 AND t.state = 'running' AND t.resumed";
-    const OF_CHAT: &str = "SELECT a.id FROM task t
+    const OF_CHAT: &str = "SELECT a.id, a.own, a.epoch FROM task t
       JOIN agent_session a ON a.chat = t.chat AND a.agent = t.agent AND a.route IS NOT DISTINCT FROM t.route
         AND a.worktree = $3
     WHERE t.id = $1 AND t.epoch = $2 AND t.state = 'running' ORDER BY a.epoch DESC LIMIT 1";
@@ -274,5 +275,7 @@ pub(super) async fn agent_session(
         Lineage::Task => db.query(OF_TASK, &[&task, &key.epoch.0]).await?,
         Lineage::Chat => db.query(OF_CHAT, &[&task, &key.epoch.0, &shown(worktree)]).await?,
     };
-    Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
+    let Some(row) = rows.first() else { return Ok(None) };
+    let row = ConversationRow { id: row.try_get(0)?, own: row.try_get(1)?, epoch: row.try_get(2)? };
+    Ok(Some(row.read()))
 }

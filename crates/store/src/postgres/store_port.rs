@@ -9,8 +9,8 @@ use dispatch_core::{
     frame::{Frame, FrameBody},
     ids::{Epoch, MessageId, TaskId},
     ports::{
-        Appended, ClaimRequest, Lease, Lineage, NewCheckpoint, NodeInfo, Orders, Recovered, Settlement,
-        StopAnswer, Store, StoreError, Wakeups, WarmAgent, WriteAnswer,
+        AgentConversation, Appended, ClaimRequest, Lease, Lineage, NewCheckpoint, NodeInfo, Orders,
+        Recovered, Settlement, StopAnswer, Store, StoreError, Wakeups, WarmAgent, WriteAnswer,
     },
     routing::Route,
     task::{Claim, Name, TurnKey},
@@ -127,10 +127,10 @@ impl Store for PostgresStore {
     async fn record_agent_session(
         &self,
         turn: &TurnKey,
-        id: &str,
+        conversation: &AgentConversation,
         worktree: &str,
     ) -> Result<WriteAnswer, StoreError> {
-        let record = conversations::record_agent_session(&self.db, turn, id, worktree);
+        let record = conversations::record_agent_session(&self.db, turn, conversation, worktree);
         call("recording the agent's session", record).await
     }
 
@@ -139,7 +139,7 @@ impl Store for PostgresStore {
         turn: &TurnKey,
         lineage: Lineage,
         worktree: &str,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<Option<(AgentConversation, Epoch)>, StoreError> {
         let find = conversations::agent_session(&self.db, turn, lineage, worktree);
         call("reading the agent's session", find).await
     }

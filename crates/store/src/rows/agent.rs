@@ -2,8 +2,8 @@
 
 use dispatch_core::{
     agent::{AgentOffer, Answer},
-    ids::Timestamp,
-    ports::{OpenPermission, PermissionAnswer},
+    ids::{Epoch, Timestamp},
+    ports::{AgentConversation, OpenPermission, PermissionAnswer},
     task::Name,
 };
 
@@ -70,6 +70,22 @@ fn user_answer(at: At, text: &str) -> Result<Answer, BadRow> {
     let known = [Answer::Allow, Answer::Deny];
     let found = known.into_iter().find(|answer| answer_column(*answer) == Some(text));
     found.ok_or_else(|| at.bad("answer", format!("`{text}` is no answer of a user")))
+}
+
+/// An agent's own conversation, and the claim under which it was recorded.
+pub(crate) struct ConversationRow {
+    pub id: String,
+    pub own: String,
+    pub epoch: i64,
+}
+
+impl ConversationRow {
+    /// What can be read of it.
+    pub fn read(self) -> (AgentConversation, Epoch) {
+        let at = At { table: "agent_session", row: 0 };
+        let own = or_left_out(at.json("own", &self.own)).unwrap_or_default();
+        (AgentConversation { id: self.id, own }, Epoch(self.epoch))
+    }
 }
 
 /// What an agent was last known to offer.

@@ -8,7 +8,7 @@ mod node;
 mod session;
 mod task;
 
-pub(crate) use agent::{AnswerRow, OfferRow, PermissionRow, answer_column};
+pub(crate) use agent::{AnswerRow, ConversationRow, OfferRow, PermissionRow, answer_column};
 pub(crate) use at::or_left_out;
 pub(crate) use change::{ChangeRow, CheckpointRow, result_tree};
 pub(crate) use message::{FrameRow, MessageRow, frame_body};

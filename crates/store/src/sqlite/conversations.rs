@@ -3,8 +3,8 @@
 use dispatch_core::{
     change::{Checkpoint, CheckpointKind},
     conversation::{Message, MessageState, Role},
-    ids::{ChatId, CheckpointId, MessageId, TaskId},
-    ports::{Lineage, NewCheckpoint},
+    ids::{ChatId, CheckpointId, Epoch, MessageId, TaskId},
+    ports::{AgentConversation, Lineage, NewCheckpoint},
     task::{Name, TaskState, TurnKey},
 };
 use rusqlite::{OptionalExtension, Row, Transaction};
@@ -14,7 +14,7 @@ use crate::{
     end::EndedMessage,
     fault::Fault,
     fresh::{now, random},
-    rows::{CheckpointRow, MessageRow, or_left_out},
+    rows::{CheckpointRow, ConversationRow, MessageRow, or_left_out},
 };
 
 fn message_row(row: &Row<'_>) -> rusqlite::Result<MessageRow> {
@@ -217,45 +217,50 @@ pub(super) fn checkpoints(tx: &Transaction<'_>, task: TaskId) -> Result<Vec<Chec
     Ok(rows.into_iter().filter_map(|row| or_left_out(row.read())).collect())
 }
 
-/// Records the agent's own id of a task's conversation; a newer one replaces it (SPEC W2).
+/// Records the agent's conversation for a task; a newer one replaces it (SPEC W2).
 pub(super) fn record_agent_session(
     tx: &Transaction<'_>,
     task: i64,
-    id: &str,
+    conversation: &AgentConversation,
     worktree: &str,
 ) -> Result<(), Fault> {
+    let own = serde_json::to_string(&conversation.own)?;
     tx.prepare_cached(
-        "INSERT INTO agent_session (task, chat, agent, route, worktree, node, epoch, id)
-         SELECT num, chat, agent, route, ?2, node, epoch, ?3 FROM task WHERE num = ?1
+        "INSERT INTO agent_session (task, chat, agent, route, worktree, node, epoch, id, own)
+         SELECT num, chat, agent, route, ?2, node, epoch, ?3, ?4 FROM task WHERE num = ?1
          ON CONFLICT (task) DO UPDATE SET route = excluded.route, worktree = excluded.worktree,
-           node = excluded.node, epoch = excluded.epoch, id = excluded.id",
+           node = excluded.node, epoch = excluded.epoch, id = excluded.id, own = excluded.own",
     )?
-    .execute((task, worktree, id))?;
+    .execute((task, worktree, &conversation.id, own))?;
     Ok(())
 }
 
-/// The agent's own id of the conversation that a running turn goes on with (SPEC W2).
+/// The agent's conversation that a running turn goes on with (SPEC W2).
 pub(super) fn agent_session(
     tx: &Transaction<'_>,
     key: &TurnKey,
     lineage: Lineage,
     worktree: &str,
-) -> Result<Option<String>, Fault> {
+) -> Result<Option<(AgentConversation, Epoch)>, Fault> {
+    let read = |row: &Row<'_>| {
+        Ok(ConversationRow { id: text(row, 0)?, own: text(row, 1)?, epoch: row.get(2)? }.read())
+    };
     let turn = (key.task.to_string(), key.epoch.0);
     let found = match lineage {
         Lineage::Task => tx
             .prepare_cached(
-                "SELECT a.id FROM task t JOIN agent_session a ON a.task = t.num AND a.route IS t.route
+                "SELECT a.id, a.own, a.epoch FROM task t
+                 JOIN agent_session a ON a.task = t.num AND a.route IS t.route
                  WHERE t.id = ?1 AND t.epoch = ?2 AND t.state = 'running' AND t.resumed",
             )?
-            .query_row(turn, |row| text(row, 0)),
+            .query_row(turn, read),
         Lineage::Chat => tx
             .prepare_cached(
-                "SELECT a.id FROM task t JOIN agent_session a
+                "SELECT a.id, a.own, a.epoch FROM task t JOIN agent_session a
                    ON a.chat = t.chat AND a.agent = t.agent AND a.route IS t.route AND a.worktree = ?3
                  WHERE t.id = ?1 AND t.epoch = ?2 AND t.state = 'running' ORDER BY a.epoch DESC LIMIT 1",
             )?
-            .query_row((turn.0, turn.1, worktree), |row| text(row, 0)),
+            .query_row((turn.0, turn.1, worktree), read),
     };
     Ok(found.optional()?)
 }

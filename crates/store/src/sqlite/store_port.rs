@@ -7,8 +7,8 @@ use dispatch_core::{
     frame::{Frame, FrameBody},
     ids::{Epoch, MessageId, TaskId},
     ports::{
-        Appended, ClaimRequest, Lease, Lineage, NewCheckpoint, NodeInfo, Orders, Recovered, Settlement,
-        StopAnswer, Store, StoreError, Wakeups, WarmAgent, WriteAnswer,
+        AgentConversation, Appended, ClaimRequest, Lease, Lineage, NewCheckpoint, NodeInfo, Orders,
+        Recovered, Settlement, StopAnswer, Store, StoreError, Wakeups, WarmAgent, WriteAnswer,
     },
     routing::Route,
     task::{Claim, Name, TurnKey},
@@ -146,12 +146,12 @@ impl Store for SqliteStore {
     async fn record_agent_session(
         &self,
         turn: &TurnKey,
-        id: &str,
+        conversation: &AgentConversation,
         worktree: &str,
     ) -> Result<WriteAnswer, StoreError> {
-        let (id, worktree) = (id.to_owned(), worktree.to_owned());
+        let (conversation, worktree) = (conversation.clone(), worktree.to_owned());
         self.write_turn("recording the agent's session", turn, move |tx, turn| {
-            conversations::record_agent_session(tx, turn.task, &id, &worktree)
+            conversations::record_agent_session(tx, turn.task, &conversation, &worktree)
         })
         .await
     }
@@ -161,7 +161,7 @@ impl Store for SqliteStore {
         turn: &TurnKey,
         lineage: Lineage,
         worktree: &str,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<Option<(AgentConversation, Epoch)>, StoreError> {
         let (key, worktree) = (*turn, worktree.to_owned());
         self.look("reading the agent's session", move |tx| {
             conversations::agent_session(tx, &key, lineage, &worktree)

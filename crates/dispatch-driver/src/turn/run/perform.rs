@@ -6,7 +6,7 @@ use dispatch_core::{
     agent::Failure,
     frame::FrameBody,
     ids::MessageId,
-    ports::{AgentControl, CancelFlag, Prompt, Release, StoreError},
+    ports::{AgentControl, AgentConversation, CancelFlag, Prompt, Release, StoreError},
     profile::{Conversation, Stop},
     routing::Route,
     task::TerminalReason,
@@ -15,8 +15,8 @@ use dispatch_core::{
 
 use super::{Answered, RunningTurn};
 use crate::{
-    random::random_bytes, session::Session, settler::Settler, store_calls::persistently, turn::TurnReport,
-    workspace_calls::WorkspaceCalls,
+    random::random_bytes, request_ids, session::Session, settler::Settler, store_calls::persistently,
+    turn::TurnReport, workspace_calls::WorkspaceCalls,
 };
 
 impl RunningTurn {
@@ -36,7 +36,7 @@ impl RunningTurn {
             }
             Effect::Append(frames) => self.writer.push(frames),
             Effect::Answer(id, answer) => {
-                self.aside(|control| async move { control.answer(&id, answer).await })
+                self.aside(move |control| async move { control.answer(request_ids::own(&id), answer).await })
             }
             Effect::Interrupt(rung) => self.interrupt(rung),
             Effect::Arm(timer, after) => self.timers.arm(timer, after),
@@ -105,11 +105,11 @@ impl RunningTurn {
     /// What an interrupted task can be resumed with is recorded before that can be needed.
     fn record_prompt_sent(&mut self) {
         let Settler { ports, key, .. } = self.settler.clone();
-        let (conversation, workspace) = (self.conversation.take(), self.workspace.clone());
+        let (conversation, workspace) = (self.conversation.clone(), self.workspace.clone());
         let recorded = async move {
-            if let Some(id) = conversation {
+            if let Some(conversation) = conversation {
                 let worktree = worktree_name(workspace).await;
-                persistently(|| ports.store.record_agent_session(&key, &id, &worktree)).await?;
+                persistently(|| ports.store.record_agent_session(&key, &conversation, &worktree)).await?;
             }
             persistently(|| ports.store.record_prompt_sent(&key)).await
         };
@@ -125,10 +125,12 @@ impl RunningTurn {
     pub(super) fn record_conversation(&mut self, id: String) {
         let Settler { ports, key, .. } = self.settler.clone();
         let workspace = self.workspace.clone();
+        let conversation = AgentConversation { id, ..self.conversation.take().unwrap_or_default() };
+        self.conversation = Some(conversation.clone());
         self.calls.spawn(async move {
             let worktree = worktree_name(workspace).await;
-            if let Err(error) = persistently(|| ports.store.record_agent_session(&key, &id, &worktree)).await
-            {
+            let recorded = || ports.store.record_agent_session(&key, &conversation, &worktree);
+            if let Err(error) = persistently(recorded).await {
                 tracing::warn!(task = %key.task, %error, "the agent's conversation could not be recorded");
             }
             Answered::Nothing
@@ -144,7 +146,10 @@ impl RunningTurn {
             if let Some(lineage) = lineage {
                 let worktree = worktree_name(workspace).await;
                 let found = persistently(|| ports.store.agent_session(&key, lineage, &worktree)).await;
-                spec.resume = found.map_err(|error| not_found(&error, "the agent's conversation"))?;
+                let found = found.map_err(|error| not_found(&error, "the agent's conversation"))?;
+                if let Some((AgentConversation { id, own }, epoch)) = found {
+                    (spec.resume, spec.resume_epoch, spec.own) = (Some(id), Some(epoch), own);
+                }
             }
             if is_told {
                 let found = persistently(|| ports.store.history(&key)).await;
