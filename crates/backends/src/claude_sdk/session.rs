@@ -188,6 +188,8 @@ impl ClaudeSession {
     fn hear(&mut self, mut line: Value, into: &mut Vec<AgentUpdate>) {
         let kind = text(&line, "type");
         self.has_begun |= kind == "system" && text(&line, "subtype") == "init";
+        // It had begun a turn of its own just before it read the prompt, which is next.
+        self.has_begun &= !(kind == "result" && is_own_turn(&line));
         let Some(Used { lease, wire }) = &mut self.used else { return };
         if !self.has_begun {
             if kind == "result" {
@@ -303,6 +305,12 @@ impl ClaudeSession {
         let printed = Printed { stdout: self.stray.text().to_owned(), stderr };
         End { printed, ..End::new(EndedHow::Crashed(Failure::new(TerminalReason::AgentCrashed, text))) }
     }
+}
+
+/// Whether a turn that has ended so was about a command that it had left running (seen of 2.1.197). Prompts have no such
+/// origin.
+fn is_own_turn(result: &Value) -> bool {
+    result.get("origin").is_some_and(|origin| text(origin, "kind") == "task-notification")
 }
 
 #[async_trait]

@@ -52,6 +52,13 @@ async fn a_turn_that_it_had_by_itself_makes_way() {
 }
 
 #[tokio::test]
+async fn a_turn_that_it_has_by_itself_just_before_it_reads_the_prompt_is_not_the_prompts() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.run("races").await, ("ownmine".to_owned(), 1.0));
+    fixture.shut_down().await;
+}
+
+#[tokio::test]
 async fn a_mode_that_it_has_drifted_to_is_told_and_set_back() {
     let mut fixture = Fixture::new();
     let mut turn = fixture.prompt("drifts").await;

@@ -62,6 +62,9 @@ while IFS= read -r line; do case "$line" in
                 text well; result false completed
                 (while [ ! -e go ]; do sleep 0.01; done; init; text stale; result false completed; : > said) &;;
             *owes*) text well; result false completed; owes=yes;;
+            *races*)
+                text own; say '{"type":"result","subtype":"success","is_error":false,"origin":{"kind":"task-notification"},"total_cost_usd":0.5}'
+                init; text mine; result false completed;;
             *works*) text well; result false completed; works=yes; init; : > said;;
             *drifts*)
                 mode=plan; model=haiku
@@ -76,7 +79,6 @@ while IFS= read -r line; do case "$line" in
             *raves*) tr '\0' x < /dev/zero;;
             *babbles*) yes '{"type":"keep_alive","x":"'"$(head -c 10000 /dev/zero | tr '\0' x)"'"}';;
             *chatters*) yes '{"type":"assistant","message":{"content":[{"type":"text","text":"'"$(head -c 10000 /dev/zero | tr '\0' x)"'"}]}}';;
-            *one-line*) head -c 1073741824 /dev/zero | tr '\0' x; echo; result false completed;;
             *hushes*) text well; exec >&- 2>&-; sleep 600;;
             *deaf*) text deaf; trap '' TERM; while :; do sleep 1; done;;
             *die*) exit 9;;

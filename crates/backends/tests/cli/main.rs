@@ -11,6 +11,7 @@ mod between;
 mod claude;
 mod common;
 mod control_protocol;
+mod floods;
 mod once;
 #[path = "../support/shown.rs"]
 mod shown;
