@@ -116,13 +116,6 @@ pub static DIFFERENCES: &[Difference] = &[
         why: "it takes any name, which its model's host then refuses",
     },
     Difference {
-        routes: &["one-shot ACP", "warm ACP"],
-        workers: &["codex"],
-        scenarios: &["permission refused"],
-        observed: "failed: agent_failed",
-        why: "it ends the turn as cancelled, though nobody has cancelled it",
-    },
-    Difference {
         routes: &[],
         workers: &["goose"],
         scenarios: &["connection cut once"],

@@ -38,6 +38,8 @@ struct State {
     /// Permission requests that wait for an answer, by our ids.
     asked: HashMap<String, Asked>,
     last_asked: u64,
+    /// Whether one of them was refused.
+    has_refused: bool,
     /// The task that asks it to end its turn.
     asking: Option<JoinHandle<()>>,
     /// It was told to end, by whatever means.
@@ -83,6 +85,12 @@ impl Link {
     /// Whether the agent was asked to end the turn.
     pub(super) fn was_asked(&self) -> bool {
         self.lock().asking.is_some()
+    }
+
+    /// Whether the agent itself may have cancelled the turn because it was refused something, as codex-acp does (0.16.0).
+    pub(super) fn was_only_refused(&self) -> bool {
+        let state = self.lock();
+        state.has_refused && state.asking.is_none()
     }
 
     pub(super) fn set_session(&self, session: &str) {
@@ -175,7 +183,12 @@ impl AgentControl for AcpControl {
     }
 
     async fn answer(&self, id: &str, answer: Answer) {
-        let Some(Asked { id, request }) = self.0.lock().asked.remove(id) else { return };
+        let Asked { id, request } = {
+            let mut state = self.0.lock();
+            let Some(asked) = state.asked.remove(id) else { return };
+            state.has_refused |= matches!(answer, Answer::Deny | Answer::Lapsed);
+            asked
+        };
         let answer = match request.option_for(answer) {
             Some(option) => PermissionAnswer::Selected(option.to_owned()),
             None => PermissionAnswer::Cancelled,

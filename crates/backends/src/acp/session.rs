@@ -170,7 +170,11 @@ impl AcpSession {
                 );
             }
         };
-        self.translator.end(&answer)
+        match self.translator.end(&answer) {
+            // Nobody cancelled it, and other agents end such a turn as any other.
+            (EndedHow::Cancelled, usage) if self.link.was_only_refused() => (EndedHow::Completed, usage),
+            end => end,
+        }
     }
 
     fn printed(&self) -> Printed {

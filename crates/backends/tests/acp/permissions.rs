@@ -41,6 +41,29 @@ async fn answers(fixture: &Fixture) {
     }
 }
 
+/// As codex-acp does. Nobody has cancelled it: it is over, as it is with agents that say so.
+#[tokio::test]
+async fn a_turn_that_is_cancelled_by_its_agent_for_a_refusal_is_over() {
+    let fixture = Fixture::new(&[]);
+    let options = r#"[{"optionId":"yes","name":"Yes","kind":"allow_once"},{"optionId":"no","name":"No","kind":"reject_once"}]"#;
+    for (answer, how) in [
+        (Answer::Deny, EndedHow::Completed),
+        (Answer::Lapsed, EndedHow::Completed),
+        (Answer::Allow, EndedHow::Cancelled),
+    ] {
+        let mut turn = fixture.start().await;
+        let question = format!(
+            r#"{{"sessionId":"{}","toolCall":{{"toolCallId":"t"}},"options":{options}}}"#,
+            turn.conversation()
+        );
+        turn.prompt(&format!("/request session/request_permission {question}\n/stop cancelled")).await;
+        let request = asked(&mut turn).await;
+        turn.control.answer(&request.id, answer).await;
+        assert_eq!(turn.end().await.how, how, "{answer:?}");
+        turn.close(Close::Return).await;
+    }
+}
+
 #[tokio::test]
 async fn an_open_request_is_answered_by_the_cancel() {
     for fixture in Fixture::each(&[]) {
