@@ -231,6 +231,7 @@ impl Wire {
 
     /// Passes over what it has said until now; whether it goes on.
     pub(super) async fn catch_up(&mut self) -> bool {
+        self.pass_over_all();
         let mut said = 0;
         while said < PIPE {
             let length = tokio::select! {
@@ -331,6 +332,8 @@ impl Warm for ClaudeProcess {
 
     async fn idle(&self) -> String {
         let mut wire = self.wire.lock().await;
+        // What came with the end of the turn.
+        wire.pass_over_all();
         let mut said = 0;
         loop {
             match wire.read(&self.outbox).await {

@@ -5,7 +5,7 @@ use dispatch_core::task::TerminalReason;
 
 /// What may be said without one update, in bytes. Far more than any agent says, whose longest lines hold a whole file or
 /// two.
-const MOST: usize = 256 * 1024 * 1024;
+const MOST: usize = 128 * 1024 * 1024;
 
 /// How much was said since the last update.
 #[derive(Debug, Default)]

@@ -10,14 +10,11 @@ use crate::common::{assert_little_since, peak, until, within};
 async fn what_it_takes_back_is_open_no_more() {
     let fixture = Fixture::new();
     let mut turn = fixture.prompt("withdraws").await;
-    let request = turn.until(asked).await;
-    let withdrawn = |update: &AgentUpdate| match update {
-        AgentUpdate::PermissionWithdrawn(id) => Some(id.clone()),
-        _ => None,
-    };
-    assert_eq!(turn.until(withdrawn).await, request.id);
-    turn.control.answer(&request.id, Answer::Allow).await;
     assert_eq!(turn.end().await.how, EndedHow::Completed);
+    let request = turn.updates.iter().find_map(asked).unwrap();
+    let withdrawn = AgentUpdate::PermissionWithdrawn(request.id.clone());
+    assert!(turn.updates.contains(&withdrawn), "{:?}", turn.updates);
+    turn.control.answer(&request.id, Answer::Allow).await;
     within(turn.session.close(Close::Return)).await;
     assert!(!fixture.worktree.path().join("answers").exists());
     fixture.shut_down().await;
