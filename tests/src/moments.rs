@@ -9,7 +9,7 @@ use std::{
 use crate::{faults::Faults, figures::Times};
 
 /// A step of a task's way, from the end of one call to the end of another. Calls are the ports' methods; `requested`
-/// and `create_task` are what [`Moments::begin`] was told.
+/// and `create_task` are what [`Moments::journey`] was told.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
     /// What is done in it.
