@@ -49,10 +49,8 @@ pub(super) async fn run(
 ) -> Result<Ready, Failure> {
     let agent = &entry.name;
     let could_not = |text: String| Failure::new(TerminalReason::CouldNotStart, text);
-    let asking = async {
-        let offers = Offers::ask(api).await?;
-        Ok::<_, HttpError>((offers, conversation(entry, spec, api).await?))
-    };
+    // At once: a turn on a warm server consists of little but these calls until its prompt.
+    let asking = async { tokio::try_join!(Offers::ask(api), conversation(entry, spec, api)) };
     let (offers, conversation) = tokio::select! {
         asked = asking => asked.map_err(|error| could_not(format!("agent {agent}: {error}")))?,
         gone = server.gone() => {
