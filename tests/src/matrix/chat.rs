@@ -127,7 +127,7 @@ impl<'a> Chat<'a> {
         let _ = close.with_patience(PATIENCE).finish().expect(0);
         // opencode's server is not the session's, but the dispatcher's.
         let is_shared = self.route.way == Way::OpencodeServer;
-        if !is_shared && !comes(|| self.others().is_empty()) {
+        if !is_shared && !self.processes().is_empty() {
             left.push("processes of a closed session");
         }
         if !machine.worktrees().is_empty() {

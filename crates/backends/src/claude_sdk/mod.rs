@@ -17,4 +17,5 @@ mod translate;
 
 pub use backend::{ClaudeSdk, ClaudeSettings};
 pub use profile::CLAUDE_SDK;
+pub(crate) use protocol::prompt_line;
 pub(crate) use translate::Translator;

@@ -12,6 +12,11 @@ pub(super) fn user(text: &str) -> Value {
     })
 }
 
+/// A prompt, as the line that a program is given which takes only one.
+pub(crate) fn prompt_line(text: &str) -> String {
+    format!("{}\n", user(text))
+}
+
 /// A request of ours; its answer carries `id`.
 pub(super) fn request(id: &str, request: Value) -> Value {
     json!({"type": "control_request", "request_id": id, "request": request})

@@ -7,11 +7,14 @@ use dispatch_core::agent::{AgentUpdate, Failure};
 use dispatch_core::ports::SessionSpec;
 use dispatch_core::task::TerminalReason;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::asked::Asked;
 use super::control::Link;
-use super::options::Asked;
+use super::options::Given;
 use super::translate::Translator;
+use crate::claude_sdk;
 use crate::common::lines::Lines;
 use crate::common::open;
 use crate::launch::Launcher;
@@ -29,6 +32,8 @@ const TERMINAL: TerminalSize = TerminalSize { rows: 50, columns: 240 };
 pub(super) struct Run {
     child: Child,
     lines: Lines<Stdout>,
+    /// Keeps its input open, where it would end with that.
+    open: Option<oneshot::Sender<()>>,
     /// Whether its output is at its end.
     is_over: bool,
     /// Until when it is waited for, once it has said that it is done.
@@ -42,16 +47,22 @@ pub(super) struct Start<'a> {
     pub(super) cli: &'a Cli,
     pub(super) spec: &'a SessionSpec,
     pub(super) asked: &'a Asked,
-    /// What stands before the prompt where that is an argument.
-    pub(super) prompt_flag: Option<&'static str>,
+    pub(super) given: Given,
 }
 
 impl Run {
     /// Starts the program and gives it its prompt.
     pub(super) async fn start(start: Start<'_>, prompt: &str, link: &Link) -> Result<Self, Failure> {
-        let Start { launcher, entry, cli, spec, asked, prompt_flag } = start;
+        let Start { launcher, entry, cli, spec, asked, given } = start;
         let mut args = asked.args.clone();
-        args.extend(prompt_flag.map(|flag| OsString::from(format!("{flag}{prompt}"))));
+        let input = match given {
+            Given::Input => prompt.to_owned(),
+            Given::Line(_) => claude_sdk::prompt_line(prompt),
+            Given::Argument(flag) => {
+                args.push(OsString::from(format!("{flag}{prompt}")));
+                String::new()
+            }
+        };
         let command = launcher.command(entry, &args)?;
         let extra = open::worktree_env(&spec.cwd).into_iter().chain(asked.env.iter().cloned());
         let env = launcher.environment(entry, extra).map_err(|error| {
@@ -66,14 +77,12 @@ impl Run {
         let (Some(stdout), Some(stdin)) = (child.take_stdout(), child.take_stdin()) else {
             return Err(Failure::new(TerminalReason::Internal, "the agent has no standard streams"));
         };
-        let input = match (prompt_flag, terminal) {
-            (Some(_), _) => Vec::new(),
-            (None, Some(_)) => typed(prompt),
-            (None, None) => prompt.as_bytes().to_vec(),
-        };
+        let input = if cli.terminal { typed(&input) } else { input.into_bytes() };
+        let (open, closed) = oneshot::channel();
+        let open = matches!(given, Given::Line(_)).then_some(open);
         // A task, since a program may print before it has read all. It ends with the program.
-        tokio::spawn(give(stdin, input));
-        Ok(Self { child, lines: Lines::new(stdout), is_over: false, until: None })
+        tokio::spawn(give(stdin, input, closed));
+        Ok(Self { child, lines: Lines::new(stdout), open, is_over: false, until: None })
     }
 
     /// Waits for output and translates it; returns how many bytes it was, `None` when nothing more is to come.
@@ -109,6 +118,9 @@ impl Run {
         if self.until.is_none() && translator.ended().is_some() {
             self.until = Some(Instant::now() + EXIT_PATIENCE);
         }
+        if self.is_over || self.until.is_some() {
+            self.open = None;
+        }
         Some(length)
     }
 
@@ -133,10 +145,12 @@ impl Run {
     }
 }
 
-/// Gives a program its input, and then the end of it.
-async fn give(mut stdin: Stdin, input: Vec<u8>) {
+/// Gives a program its input, and then, once that may be closed, the end of it.
+async fn give(mut stdin: Stdin, input: Vec<u8>, closed: oneshot::Receiver<()>) {
     // A program that does not read it will say so by how it ends.
     if let Err(error) = stdin.write_all(&input).await {
         tracing::debug!(%error, "a program did not read all of its prompt");
     }
+    // Nothing is ever sent: it ends when the other half is dropped.
+    let _ = closed.await;
 }

@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use dispatch_core::agent::{AgentUpdate, End, EndedHow, Failure, Notice, NoticeCode, Printed};
 use dispatch_core::ports::{AgentSession, Close, Prompt, SessionInfo, SessionSpec};
 
+use super::asked::{Asked, Conversation, asked};
 use super::control::Link;
 use super::ending::LastSeen;
-use super::options::{Asked, Conversation, Options, asked};
+use super::options::Options;
 use super::run::{Run, Start};
 use super::translate::Translator;
 use crate::common::drivel::Drivel;
@@ -84,7 +85,7 @@ impl CliSession {
             cli: &self.cli,
             spec: &self.spec,
             asked: &asked,
-            prompt_flag: self.options().prompt,
+            given: self.options().prompt,
         };
         self.run = Some(Run::start(start, prompt, &self.link).await?);
         Ok(())

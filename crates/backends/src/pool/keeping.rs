@@ -265,7 +265,7 @@ impl Pool {
     }
 
     /// Ends what is idle and meant in this way. Returns when it is gone, with what else is meant and was being ended.
-    async fn end_what_is_idle(&self, is_meant: impl Fn(&mut Entry) -> bool, how: Ending) {
+    async fn end_what_is_idle(&self, is_meant: impl Fn(&Entry) -> bool, how: Ending) {
         let mut ending = Vec::new();
         let mut numbers = Vec::new();
         for entry in self.table().entries() {
@@ -302,15 +302,8 @@ impl Keeper for Pool {
     }
 
     async fn close_chats(&self, chats: &[ChatId]) {
-        self.table().forget_losses(chats);
-        let of_chats = |entry: &mut Entry| {
-            let is_meant = entry.key.is_of(chats);
-            if is_meant {
-                entry.doom = Some(Ending::ChatClosed);
-            }
-            is_meant
-        };
-        self.end_what_is_idle(of_chats, Ending::ChatClosed).await;
+        self.table().close_chats(chats);
+        self.end_what_is_idle(|entry| entry.key.is_of(chats), Ending::ChatClosed).await;
     }
 
     async fn end_idle(&self) {

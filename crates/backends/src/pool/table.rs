@@ -126,8 +126,12 @@ impl Table {
         self.losses.remove(at).map(|(_, why)| why)
     }
 
-    pub(super) fn forget_losses(&mut self, chats: &[ChatId]) {
+    /// Nothing of these chats is kept any more, nor is anybody told what became of it.
+    pub(super) fn close_chats(&mut self, chats: &[ChatId]) {
         self.losses.retain(|(key, _)| !key.is_of(chats));
+        for entry in self.entries.iter_mut().filter(|entry| entry.key.is_of(chats)) {
+            entry.doom = Some(Ending::ChatClosed);
+        }
     }
 
     /// What is kept, as people see it.
