@@ -34,8 +34,8 @@ pub(super) enum Given {
     /// In an argument, behind this.
     Argument(&'static str),
     /// In a line of Claude's control protocol, which this argument announces, on an input that stays open until the
-    /// program has said that it is done. Claude Code ends with its input, and what of its output is not in the pipe by
-    /// then is lost: of an answer of 2 MiB nearly all (seen of 2.1.197).
+    /// program has said that it is done. A program that ends by itself does not wait until its output is read: Claude
+    /// Code 2.1.197 and qwen 0.24.4 lost nearly all of an answer of 2 MiB, as gemini does, which has no such input.
     Line(&'static str),
 }
 
@@ -111,7 +111,6 @@ static CLAUDE: Options = Options {
     refuse: args(&["--permission-mode=default"]),
     prompt: Given::Line("--input-format=stream-json"),
     unknown_conversation: &["No conversation found with session ID: {id}"],
-    ..PLAIN
 };
 
 static QWEN: Options = Options {
@@ -126,6 +125,7 @@ static QWEN: Options = Options {
     resume: Some(Resume::Flag("--resume=")),
     allow: args(&["--approval-mode=yolo"]),
     refuse: args(&["--approval-mode=default"]),
+    prompt: Given::Line("--input-format=stream-json"),
     unknown_conversation: &["No saved session found with ID {id}."],
     ..PLAIN
 };

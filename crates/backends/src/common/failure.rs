@@ -13,6 +13,8 @@ use serde_json::Value;
 const AUTH_REQUIRED: i64 = -32000;
 /// vibe's.
 const VIBE_UNAUTHORISED: i64 = -31002;
+/// A service's failure, and gemini's code for what it has none for: its sentence may say more.
+const SERVER_ERROR: i64 = 500;
 
 /// One reason and all that means it.
 struct Meaning {
@@ -26,7 +28,7 @@ struct Meaning {
 }
 
 /// The first that fits counts.
-const MEANINGS: [Meaning; 5] = [
+const MEANINGS: [Meaning; 6] = [
     Meaning {
         reason: Unauthorised,
         codes: &[401, 403, VIBE_UNAUTHORISED],
@@ -71,7 +73,7 @@ const MEANINGS: [Meaning; 5] = [
     },
     Meaning {
         reason: ModelOverloaded,
-        codes: &[500, 502, 503, 504, 529],
+        codes: &[SERVER_ERROR, 502, 503, 504, 529],
         kinds: &["overloaded", "overloaded_error", "server_error", "api_error"],
         words: &[
             "overloaded",
@@ -80,6 +82,7 @@ const MEANINGS: [Meaning; 5] = [
             "bad gateway",
             "server-side issue",
             "server_error",
+            "server had an error",
         ],
     },
     Meaning {
@@ -88,17 +91,26 @@ const MEANINGS: [Meaning; 5] = [
         kinds: &["refusal"],
         words: &["content filter", "content_filter", "content policy", "refused to answer"],
     },
+    // A model that is not there.
+    Meaning {
+        reason: AgentFailed,
+        codes: &[404],
+        kinds: &["not_found_error"],
+        // Google's.
+        words: &["is not found for api version"],
+    },
 ];
 
 /// The failure that an error answer tells of.
 pub(crate) fn of_error(error: &RpcError) -> Failure {
     let text = sentence(error);
     let kind = error_kind(error);
-    let by_code = MEANINGS.iter().find(|meaning| meaning.codes.contains(&error.code));
+    let by_code = reason_of_status(error.code).filter(|_| error.code != SERVER_ERROR);
     let by_kind = || MEANINGS.iter().find(|meaning| meaning.kinds.contains(&kind.as_str()));
-    let known = by_code.or_else(by_kind).map(|meaning| meaning.reason);
+    let known = by_code.or_else(|| by_kind().map(|meaning| meaning.reason));
     let reason = known.or_else(|| reason_in(&text)).unwrap_or(match error.code {
         AUTH_REQUIRED => Unauthorised,
+        SERVER_ERROR => ModelOverloaded,
         _ => AgentFailed,
     });
     Failure::new(reason, text)
@@ -210,6 +222,12 @@ mod tests {
                 Unauthorised,
                 "bad",
             ),
+            (
+                r#"{"code":500,"message":"The model is not found for API version v1beta, or is not supported for generateContent."}"#,
+                AgentFailed,
+                "The model is not found for API version v1beta, or is not supported for generateContent.",
+            ),
+            (r#"{"code":500,"message":"scripted trouble"}"#, ModelOverloaded, "scripted trouble"),
             (r#"{"code":-31002,"message":"x"}"#, Unauthorised, "x"),
             (r#"{"code":-32000,"message":"Sign in first"}"#, Unauthorised, "Sign in first"), // after the protocol
             (
