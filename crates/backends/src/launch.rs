@@ -124,6 +124,11 @@ impl Launcher {
         self.given_up.unless_ready(child)
     }
 
+    /// The same, but for starts that are given up: those of each are its own.
+    pub(crate) fn apart(self) -> Self {
+        Self { given_up: GivenUp::default(), ..self }
+    }
+
     /// Returns when nothing runs any more of starts that were given up.
     pub async fn undone(&self) {
         self.given_up.gone().await;

@@ -6,7 +6,7 @@ use dispatch_core::agent::{Notice, NoticeCode};
 use dispatch_core::ports::SessionSpec;
 use dispatch_core::task::{Name, PermissionPolicy};
 
-use super::options::{Given, Options, Resume, Values};
+use super::options::{Options, Resume, Values};
 use crate::registry::AgentEntry;
 
 /// What a program is started with for a turn.
@@ -52,9 +52,6 @@ pub(super) fn asked(
     );
     let has_mode = asked.value(entry, "mode", spec.mode.as_ref(), options.mode.as_ref(), spec.permissions);
     asked.policy(entry, options, spec.permissions, has_mode);
-    if let Given::Line(announced) = options.prompt {
-        asked.args.push(announced.into());
-    }
     // Last, since it may end the flags.
     asked.conversation(options, conversation);
     asked

@@ -21,22 +21,10 @@ pub(super) struct Options {
     pub(super) allow: Told,
     /// Says that it may not, where that is not its default.
     pub(super) refuse: Told,
-    pub(super) prompt: Given,
+    /// What stands before the prompt where that must be an argument; others read it from standard input.
+    pub(super) prompt: Option<&'static str>,
     /// What lines begin with that say of a conversation that it is not there; `{id}` stands for its id.
     unknown_conversation: &'static [&'static str],
-}
-
-/// How a program is given its prompt.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Given {
-    /// On its standard input, which ends with it.
-    Input,
-    /// In an argument, behind this.
-    Argument(&'static str),
-    /// In a line of Claude's control protocol, which this argument announces, on an input that stays open until the
-    /// program has said that it is done. A program that ends by itself does not wait until its output is read: Claude
-    /// Code 2.1.197 and qwen 0.24.4 lost nearly all of an answer of 2 MiB, as gemini does, which has no such input.
-    Line(&'static str),
 }
 
 /// A setting with a closed set of values.
@@ -86,7 +74,7 @@ const PLAIN: Options = Options {
     resume: None,
     allow: NOTHING,
     refuse: NOTHING,
-    prompt: Given::Input,
+    prompt: None,
     unknown_conversation: &[],
 };
 
@@ -109,8 +97,8 @@ static CLAUDE: Options = Options {
         "--allowed-tools=Bash,WebFetch,WebSearch,NotebookEdit,Skill",
     ]),
     refuse: args(&["--permission-mode=default"]),
-    prompt: Given::Line("--input-format=stream-json"),
     unknown_conversation: &["No conversation found with session ID: {id}"],
+    ..PLAIN
 };
 
 static QWEN: Options = Options {
@@ -125,7 +113,6 @@ static QWEN: Options = Options {
     resume: Some(Resume::Flag("--resume=")),
     allow: args(&["--approval-mode=yolo"]),
     refuse: args(&["--approval-mode=default"]),
-    prompt: Given::Line("--input-format=stream-json"),
     unknown_conversation: &["No saved session found with ID {id}."],
     ..PLAIN
 };
@@ -195,7 +182,7 @@ static VIBE: Options = Options {
     resume: Some(Resume::Flag("--resume=")),
     allow: args(&["--auto-approve"]),
     // What it reads from standard input it takes for the prompt only where it finds a terminal besides.
-    prompt: Given::Argument("--prompt="),
+    prompt: Some("--prompt="),
     // Its words for a conversation that is not there, "not found in", it has for other failures, too: beginning anew
     // after one of those could send the prompt twice.
     ..PLAIN

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use acp_proto::Line;
 use dispatch_core::agent::{AgentUpdate, Failure};
 use dispatch_core::ports::SessionSpec;
 use dispatch_core::task::TerminalReason;
@@ -12,7 +13,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::asked::Asked;
 use super::control::Link;
-use super::options::Given;
 use super::translate::Translator;
 use crate::claude_sdk;
 use crate::common::lines::Lines;
@@ -47,21 +47,22 @@ pub(super) struct Start<'a> {
     pub(super) cli: &'a Cli,
     pub(super) spec: &'a SessionSpec,
     pub(super) asked: &'a Asked,
-    pub(super) given: Given,
+    /// What stands before the prompt where that is an argument.
+    pub(super) prompt_flag: Option<&'static str>,
 }
 
 impl Run {
     /// Starts the program and gives it its prompt.
     pub(super) async fn start(start: Start<'_>, prompt: &str, link: &Link) -> Result<Self, Failure> {
-        let Start { launcher, entry, cli, spec, asked, given } = start;
+        let Start { launcher, entry, cli, spec, asked, prompt_flag } = start;
         let mut args = asked.args.clone();
-        let input = match given {
-            Given::Input => prompt.to_owned(),
-            Given::Line(_) => claude_sdk::prompt_line(prompt),
-            Given::Argument(flag) => {
+        let input = match prompt_flag {
+            Some(flag) => {
                 args.push(OsString::from(format!("{flag}{prompt}")));
                 String::new()
             }
+            None if cli.control_input => claude_sdk::prompt_line(prompt),
+            None => prompt.to_owned(),
         };
         let command = launcher.command(entry, &args)?;
         let extra = open::worktree_env(&spec.cwd).into_iter().chain(asked.env.iter().cloned());
@@ -79,7 +80,7 @@ impl Run {
         };
         let input = if cli.terminal { typed(&input) } else { input.into_bytes() };
         let (open, closed) = oneshot::channel();
-        let open = matches!(given, Given::Line(_)).then_some(open);
+        let open = cli.control_input.then_some(open);
         // A task, since a program may print before it has read all. It ends with the program.
         tokio::spawn(give(stdin, input, closed));
         Ok(Self { child, lines: Lines::new(stdout), open, is_over: false, until: None })
@@ -108,12 +109,12 @@ impl Run {
         };
         self.is_over = length == 0;
         while let Some(line) = self.lines.next_line() {
-            translator.cut_line(line, into);
+            hear(line, translator, into);
         }
         if self.is_over
             && let Some(line) = self.lines.last_line()
         {
-            translator.cut_line(line, into);
+            hear(line, translator, into);
         }
         if self.until.is_none() && translator.ended().is_some() {
             self.until = Some(Instant::now() + EXIT_PATIENCE);
@@ -136,12 +137,19 @@ impl Run {
     }
 
     /// Ends the whole tree; nothing of it runs when this returns.
-    pub(super) async fn kill(self, agent: &str) {
+    pub(super) async fn kill(&self, agent: &str) {
         let process: Control = self.child.control();
         process.kill();
         while timeout(COMPLAINT, process.wait_tree_empty()).await.is_err() {
             tracing::error!(agent, pid = self.child.id(), "a process of the agent cannot be killed");
         }
+    }
+}
+
+/// Translates a line, unless the turn is over: what follows is of a turn of the program's own.
+fn hear(line: Line, translator: &mut Translator, into: &mut Vec<AgentUpdate>) {
+    if translator.ended().is_none() {
+        translator.cut_line(line, into);
     }
 }
 

@@ -55,7 +55,7 @@ impl CliSession {
         };
         let translator = Translator::new(cli.output, &entry.quirks);
         Self {
-            launcher,
+            launcher: launcher.apart(),
             entry,
             cli,
             spec,
@@ -85,7 +85,7 @@ impl CliSession {
             cli: &self.cli,
             spec: &self.spec,
             asked: &asked,
-            given: self.options().prompt,
+            prompt_flag: self.options().prompt,
         };
         self.run = Some(Run::start(start, prompt, &self.link).await?);
         Ok(())
@@ -133,9 +133,10 @@ impl CliSession {
     /// Starts anew, in a conversation that begins under the id of the one that is not there: it is the one that is
     /// recorded.
     async fn begin_anew(&mut self) -> Result<(), Failure> {
-        if let Some(run) = self.run.take() {
+        if let Some(run) = &self.run {
             run.kill(self.entry.name.as_str()).await;
         }
+        self.run = None;
         let prompt = self.prompt.take().unwrap_or_default();
         self.conversation = match std::mem::replace(&mut self.conversation, Conversation::Fresh) {
             Conversation::Resume(id) if self.options().chooses_id() => Conversation::Begin(id),
@@ -223,8 +224,8 @@ impl AgentSession for CliSession {
         }
     }
 
-    async fn close(mut self: Box<Self>, _: Close) {
-        if let Some(run) = self.run.take() {
+    async fn close(self: Box<Self>, _: Close) {
+        if let Some(run) = &self.run {
             run.kill(self.entry.name.as_str()).await;
         }
         // One that was being started when its turn was given up.

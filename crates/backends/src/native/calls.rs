@@ -6,17 +6,40 @@ use dispatch_core::agent::{
 };
 use serde_json::{Map, Value, json};
 
-use super::client::WireCall;
+use super::client::{Answer as ModelAnswer, WireCall};
 use super::conversation::Called;
 use super::tools::{Done, Prepared};
 use super::turn::Turn;
 use crate::common::json;
 
 impl Turn {
+    /// A call that the model begins to write, at this place of its answer: its arguments are still to come.
+    pub(super) fn begun_call(&self, at: usize, name: &str) -> ToolCallPatch {
+        ToolCallPatch {
+            id: call_id(self.calls + at as u64 + 1),
+            title: Some(plain_name(name)),
+            status: Some(ToolStatus::Pending),
+            ..ToolCallPatch::default()
+        }
+    }
+
+    /// Ends what was shown of calls of an answer that broke off: they are not done.
+    pub(super) async fn take_back_calls(&mut self, answer: &ModelAnswer) {
+        for call in &answer.calls {
+            self.calls += 1;
+            if call.name.is_empty() {
+                continue;
+            }
+            let (id, status) = (call_id(self.calls), Some(ToolStatus::Failed));
+            let ended = ToolCallPatch { id, status, ..ToolCallPatch::default() };
+            self.outbox.send(AgentUpdate::ToolCall(ended)).await;
+        }
+    }
+
     /// Does what the model asks for; what cannot be done is told to it.
     pub(super) async fn call(&mut self, call: WireCall) -> Called {
         self.calls += 1;
-        let id = format!("call-{}", self.calls);
+        let id = call_id(self.calls);
         let WireCall { id: wire_id, name, arguments, .. } = call;
         let name = plain_name(&name);
         let input = read_arguments(&arguments);
@@ -116,6 +139,11 @@ impl Turn {
         self.outbox.send(AgentUpdate::Permission(request)).await;
         answer.await.unwrap_or(Answer::Cancelled)
     }
+}
+
+/// The id of the turn's nth call.
+fn call_id(number: u64) -> String {
+    format!("call-{number}")
 }
 
 /// A name as OpenAI's services accept it: they refuse a conversation that holds another.

@@ -7,7 +7,7 @@ use dispatch_core::task::TerminalReason;
 use serde_json::{Value, json};
 
 use super::budget::Budget;
-use super::client::{Answer, AnswerLimits, Api, Fault, Finish, Piece, Reading, pause};
+use super::client::{Answer, AnswerLimits, Api, Fault, Finish, Reading, Shown, pause};
 use super::control::Link;
 use super::conversation::{Conversation, Round};
 use super::outbox::Outbox;
@@ -96,6 +96,7 @@ impl Turn {
                 }
                 Err(fault) => fault,
             };
+            self.take_back_calls(&reading.answer).await;
             // What it has used counts, although nothing came of it.
             self.totals.add(&reading.answer.usage);
             if reading.is_shown {
@@ -122,17 +123,13 @@ impl Turn {
     async fn ask(&self, reading: &mut Reading) -> Result<(), Fault> {
         let body = self.body();
         let limits = AnswerLimits { bytes: self.limits.answer_bytes };
-        let show = |piece| {
-            let update = match piece {
-                Piece::Text(text) => Some(AgentUpdate::Text(text)),
-                Piece::Reasoning(text) => Some(AgentUpdate::Reasoning(text)),
-                _ => None,
+        let show = |shown| {
+            let update = match shown {
+                Shown::Text(text) => AgentUpdate::Text(text),
+                Shown::Reasoning(text) => AgentUpdate::Reasoning(text),
+                Shown::Call { at, name } => AgentUpdate::ToolCall(self.begun_call(at, &name)),
             };
-            async move {
-                if let Some(update) = update {
-                    self.outbox.send(update).await;
-                }
-            }
+            self.outbox.send(update)
         };
         self.api.chat(body, limits, reading, show).await
     }

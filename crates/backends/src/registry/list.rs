@@ -170,7 +170,8 @@ impl Registry {
             entry.ways = match user.transport {
                 Transport::Acp => Ways { acp: Some(args), ..Ways::default() },
                 Transport::Cli => {
-                    let cli = Cli { args, output: user.output, terminal: user.terminal };
+                    let (output, terminal) = (user.output, user.terminal);
+                    let cli = Cli { args, output, control_input: false, terminal };
                     Ways { cli: Some(cli), ..Ways::default() }
                 }
             };

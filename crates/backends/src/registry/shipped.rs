@@ -23,6 +23,9 @@ fn agent(name: &str, title: &str, program: &str, ways: Ways, install: &str) -> A
     }
 }
 
+/// Makes standard input Claude's control protocol.
+const CONTROL_INPUT: [&str; 2] = ["--input-format", "stream-json"];
+
 fn args(args: &[&str]) -> Vec<std::ffi::OsString> {
     args.iter().map(Into::into).collect()
 }
@@ -32,7 +35,13 @@ fn acp(arguments: &[&str]) -> Ways {
 }
 
 fn cli(arguments: &[&str], output: Output) -> Option<Cli> {
-    Some(Cli { args: args(arguments), output, terminal: false })
+    Some(Cli { args: args(arguments), output, control_input: false, terminal: false })
+}
+
+/// A program that takes its prompt by Claude's control protocol, after these arguments.
+fn controlled_cli(arguments: &[&str], output: Output) -> Option<Cli> {
+    let args = args(&[arguments, &CONTROL_INPUT].concat());
+    Some(Cli { args, output, control_input: true, terminal: false })
 }
 
 fn env<const N: usize>(pairs: [(&str, &str); N]) -> std::collections::BTreeMap<String, String> {
@@ -140,7 +149,10 @@ fn qwen() -> AgentEntry {
             "Qwen Code",
             "qwen",
             Ways {
-                cli: cli(&["--output-format", "stream-json", "--include-partial-messages"], Output::Qwen),
+                cli: controlled_cli(
+                    &["--output-format", "stream-json", "--include-partial-messages"],
+                    Output::Qwen,
+                ),
                 // Its own default mode lets a model decide what is asked for.
                 ..acp(&["--acp", "--approval-mode", "default"])
             },
@@ -178,7 +190,7 @@ const CLAUDE_VARIABLES: &[&str] = &[
 ];
 
 fn claude() -> AgentEntry {
-    let print = ["-p", "--output-format", "stream-json", "--verbose"];
+    let print = ["-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"];
     AgentEntry {
         pass: pass(CLAUDE_VARIABLES),
         ..agent(
@@ -187,14 +199,9 @@ fn claude() -> AgentEntry {
             "claude",
             Ways {
                 claude_control: Some(args(
-                    &[
-                        &print[..],
-                        &["--include-partial-messages", "--input-format", "stream-json"],
-                        &["--permission-prompt-tool", "stdio"],
-                    ]
-                    .concat(),
+                    &[&print[..], &CONTROL_INPUT, &["--permission-prompt-tool", "stdio"]].concat(),
                 )),
-                cli: cli(&[&print[..], &["--include-partial-messages"]].concat(), Output::Claude),
+                cli: controlled_cli(&print, Output::Claude),
                 ..Ways::default()
             },
             "npm install -g @anthropic-ai/claude-code",

@@ -76,21 +76,33 @@ pub fn spec(cwd: &Path, agent: &str) -> SessionSpec {
 impl Fixture {
     /// A program that prints this.
     pub fn new(output: Output, script: &str) -> Self {
-        Self::with(UserAgent { output, ..UserAgent::default() }, script)
+        Self::of_users(UserAgent { output, ..UserAgent::default() }, script)
     }
 
     /// A program that insists on a terminal.
     pub fn on_terminal(script: &str) -> Self {
-        Self::with(UserAgent { terminal: true, ..UserAgent::default() }, script)
+        Self::of_users(UserAgent { terminal: true, ..UserAgent::default() }, script)
     }
 
-    fn with(user: UserAgent, script: &str) -> Self {
+    /// A program in the place of an agent's.
+    pub fn in_place_of(agent: &str, script: &str) -> Self {
+        Self::with(agent, script, |program| UserAgent { program: Some(program), ..UserAgent::default() })
+    }
+
+    fn of_users(user: UserAgent, script: &str) -> Self {
+        Self::with("mine", script, |program| UserAgent {
+            command: vec![program],
+            transport: Transport::Cli,
+            ..user
+        })
+    }
+
+    fn with(agent: &str, script: &str, user: impl FnOnce(String) -> UserAgent) -> Self {
         let (worktree, programs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let command = vec![program(programs.path(), script).to_str().unwrap().to_owned()];
-        let user = UserAgent { command, transport: Transport::Cli, ..user };
-        let registry = Registry::new([(Name::new("mine").unwrap(), user)]).unwrap();
+        let user = user(program(programs.path(), script).to_str().unwrap().to_owned());
+        let registry = Registry::new([(Name::new(agent).unwrap(), user)]).unwrap();
         let backend = CliOnce::new(Arc::new(registry), CliSettings::new(launcher()));
-        let spec = spec(worktree.path(), "mine");
+        let spec = spec(worktree.path(), agent);
         Self { worktree, spec, backend: Arc::new(backend), _programs: programs }
     }
 

@@ -51,21 +51,34 @@ async fn a_program_that_does_not_say_that_it_is_done_is_not() {
     assert!(failure.text.contains("ended with exit code 0 before its turn was over"), "{}", failure.text);
 }
 
-/// Claude Code ends with its input, and loses what of its output is not in the pipe by then.
+/// Claude Code and qwen do not wait until their output is read.
 #[tokio::test]
 async fn the_input_of_a_program_that_ends_with_it_is_open_until_it_is_done() {
     let script = format!(
         r#"read -r prompt
+        case $prompt in *'"content":"-x \"y\""'*) ;; *) exit 8;; esac
         timeout 1 cat
         [ $? = 124 ] || exit 9
         echo '{DONE}'
         cat
         touch ended"#
     );
-    let fixture = Fixture::new(Output::Claude, &script);
-    let (_, end) = fixture.run("x").await;
-    assert_eq!(end.how, EndedHow::Completed);
-    assert!(fixture.worktree.path().join("ended").exists(), "it ended by itself once its input was closed");
+    for agent in ["claude", "qwen"] {
+        let fixture = Fixture::in_place_of(agent, &script);
+        let (_, end) = fixture.run("-x \"y\"").await;
+        assert_eq!(end.how, EndedHow::Completed, "{agent}");
+        assert!(fixture.worktree.path().join("ended").exists(), "{agent} ends by itself when it is closed");
+    }
+}
+
+/// As when a command that Claude Code runs in the background ends with its turn.
+#[tokio::test]
+async fn what_follows_the_end_of_a_turn_is_not_of_it() {
+    let more = r#"{"type":"assistant","message":{"content":[{"type":"text","text":"more"}]}}"#;
+    let other = DONE.replace("0.5", "0.75");
+    let (turn, end) = Fixture::new(Output::Claude, &format!("echo '{DONE}\n{more}\n{other}'")).run("x").await;
+    assert_eq!((turn.text().as_str(), end.how), ("", EndedHow::Completed));
+    assert_eq!(end.usage.cost.unwrap().amount, 0.5);
 }
 
 #[tokio::test]
@@ -189,10 +202,8 @@ async fn a_conversation_that_is_not_there_begins_anew_under_the_same_id() {
             --resume=*) echo "No conversation found with session ID: ${{arg#*=}}" >&2; exit 1;;
             --session-id=*) id=${{arg#*=}};;
         esac; done
-        read -r prompt
-        case $prompt in *'"content":"go on"'*) prompt='go on';; esac
         echo '{{"type":"system","subtype":"init","session_id":"'$id'"}}'
-        echo '{{"type":"assistant","message":{{"content":[{{"type":"text","text":"'"$prompt in $id"'"}}]}}}}'
+        echo '{{"type":"assistant","message":{{"content":[{{"type":"text","text":"'"$(cat) in $id"'"}}]}}}}'
         echo '{DONE}'"#
     );
     let mut fixture = Fixture::new(Output::Claude, &script);
@@ -213,7 +224,7 @@ async fn a_failure_that_only_sounds_like_it_does_not_send_the_prompt_again() {
         (Output::Codex, "Error: no rollout found for thread id 0-1-3"),
         (Output::Opencode, "Error: upstream: Session not found"),
     ] {
-        let script = format!("echo start >> starts; head -n 1 > /dev/null; echo \"{said}\" >&2; exit 1");
+        let script = format!("echo start >> starts; cat > /dev/null; echo \"{said}\" >&2; exit 1");
         let mut fixture = Fixture::new(output, &script);
         fixture.spec.resume = Some("0-1-2".to_owned());
         let (turn, end) = fixture.run("go on").await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use backends::native::ApiKey;
-use dispatch_core::agent::{EndedHow, NoticeCode};
+use dispatch_core::agent::{AgentUpdate, EndedHow, NoticeCode, ToolStatus};
 use dispatch_core::task::TerminalReason::{self, *};
 use serde_json::json;
 
@@ -68,6 +68,35 @@ async fn what_was_shown_is_never_asked_for_again() {
             assert_eq!(fixture.server.chats().len(), 1);
         }
     }
+}
+
+/// A call may take the model minutes to write: it is shown from its name on, and none that is not whole is done.
+#[tokio::test]
+async fn a_call_is_shown_from_its_beginning_and_taken_back_if_it_breaks_off() {
+    let begun = events(&[delta(json!({ "tool_calls": [
+        { "index": 0, "id": "a", "function": { "name": "run_command", "arguments": "{\"comm" } },
+    ]}))]);
+    let fixture = Fixture::new([Reply::stream(begun.clone()).ending(End::Never)]).await;
+    let mut turn = fixture.prompt("go").await;
+    turn.until(
+        |update| matches!(update, AgentUpdate::ToolCall(call) if call.status == Some(ToolStatus::Pending)),
+    )
+    .await;
+    drop(turn.close().await);
+
+    let whole = calls(&[("run_command", json!({ "command": "touch ran" }))]);
+    let fixture = Fixture::new([Reply::stream(begun).ending(End::Cut), whole, says("x")]).await;
+    let (said, end) = fixture.run().await;
+    assert_eq!((said.text().as_str(), end.how), ("x", EndedHow::Completed));
+    let tools = said.tools().into_iter().map(|call| (call.id, call.title, call.status));
+    assert_eq!(
+        tools.collect::<Vec<_>>(),
+        [
+            ("call-1".to_owned(), "run_command".to_owned(), ToolStatus::Failed),
+            ("call-2".to_owned(), "touch ran".to_owned(), ToolStatus::Completed),
+        ]
+    );
+    assert!(fixture.worktree().join("ran").exists());
 }
 
 /// A connection that breaks after the model has said all takes nothing of it back.

@@ -48,23 +48,35 @@ pub(in crate::native) enum Finish {
     Filtered,
 }
 
+/// What a user is shown of an answer while it comes.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::native) enum Shown {
+    Text(String),
+    Reasoning(String),
+    /// The model begins to write a call of this tool, which may take it minutes; `at` is its place in the answer.
+    Call {
+        at: usize,
+        name: String,
+    },
+}
+
 /// The answer is longer than its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooMuch;
 
 impl Answer {
     /// Takes a piece; what a user is shown of it is returned.
-    pub(super) fn add(&mut self, piece: Piece, limits: AnswerLimits) -> Result<Option<Piece>, TooMuch> {
+    pub(super) fn add(&mut self, piece: Piece, limits: AnswerLimits) -> Result<Option<Shown>, TooMuch> {
         match piece {
             Piece::Text(text) => {
                 self.weigh(text.len(), limits)?;
                 self.text.push_str(&text);
-                return Ok(Some(Piece::Text(text)));
+                return Ok(Some(Shown::Text(text)));
             }
-            Piece::Reasoning(_) => return Ok(Some(piece)),
+            Piece::Reasoning(text) => return Ok(Some(Shown::Reasoning(text))),
             Piece::Call(call) => {
                 self.weigh(call.arguments.len(), limits)?;
-                self.call(call)?;
+                return self.call(call);
             }
             Piece::Finish(word) => {
                 // A filter's word stands, whatever follows.
@@ -83,7 +95,7 @@ impl Answer {
         if self.bytes > limits.bytes { Err(TooMuch) } else { Ok(()) }
     }
 
-    fn call(&mut self, piece: CallPiece) -> Result<(), TooMuch> {
+    fn call(&mut self, piece: CallPiece) -> Result<Option<Shown>, TooMuch> {
         let CallPiece { index, id, name, arguments } = piece;
         let is_long = |word: &Option<String>| word.as_ref().is_some_and(|word| word.len() > LONGEST_WORD);
         if is_long(&id) || is_long(&name) {
@@ -101,11 +113,13 @@ impl Answer {
         if call.id.is_empty() {
             call.id = id.unwrap_or_default();
         }
-        if call.name.is_empty() {
-            call.name = name.unwrap_or_default();
-        }
         call.arguments.push_str(&arguments);
-        Ok(())
+        if !call.name.is_empty() {
+            return Ok(None);
+        }
+        call.name = name.unwrap_or_default();
+        let is_named = !call.name.is_empty();
+        Ok(is_named.then(|| Shown::Call { at, name: call.name.clone() }))
     }
 
     /// The call that a piece goes on with; `None` where it begins one. Some services number every call 0, some

@@ -7,7 +7,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 
-use super::answer::{Answer, AnswerLimits, TooMuch};
+use super::answer::{Answer, AnswerLimits, Shown, TooMuch};
 use super::chunk::{self, Piece};
 use super::fault::Fault;
 use super::incoming::Incoming;
@@ -89,7 +89,7 @@ impl Api {
         body: Vec<u8>,
         limits: AnswerLimits,
         reading: &mut Reading,
-        mut show: impl FnMut(Piece) -> F,
+        mut show: impl FnMut(Shown) -> F,
     ) -> Result<(), Fault> {
         let request = self.request(Method::POST, self.endpoint.at("chat/completions"));
         let request = request.header(CONTENT_TYPE, "application/json").body(body);
@@ -113,9 +113,10 @@ impl Api {
                 }),
             }
             for piece in pieces {
-                if let Some(piece) = self.take(piece, limits, reading)? {
-                    reading.is_shown = true;
-                    show(piece).await;
+                if let Some(shown) = self.take(piece, limits, reading)? {
+                    // A call that is not whole is taken back.
+                    reading.is_shown |= !matches!(shown, Shown::Call { .. });
+                    show(shown).await;
                 }
             }
         }
@@ -129,7 +130,7 @@ impl Api {
         piece: Piece,
         limits: AnswerLimits,
         reading: &mut Reading,
-    ) -> Result<Option<Piece>, Fault> {
+    ) -> Result<Option<Shown>, Fault> {
         if let Piece::Error(error) = piece {
             return Err(self.hide(Fault::said(None, &error)));
         }

@@ -9,9 +9,8 @@ mod incoming;
 mod models;
 mod pause;
 
-pub(super) use answer::{Answer, AnswerLimits, Finish, WireCall};
+pub(super) use answer::{Answer, AnswerLimits, Finish, Shown, WireCall};
 pub(super) use api::{Api, Reading};
-pub(super) use chunk::Piece;
 pub(super) use fault::Fault;
 pub(super) use models::{Models, known_models, loaded_context};
 pub(super) use pause::pause;
