@@ -70,7 +70,7 @@ pub struct Cli {
     pub output: Output,
     /// Whether its standard input is Claude's control protocol: its prompt is a line of that, and the input stays open
     /// until it has said that it is done. A program that ends by itself does not wait until its output is read: Claude
-    /// Code 2.1.197 and qwen 0.24.4 lost nearly all of an answer of 2 MiB, as gemini does, which has no such input.
+    /// Code 2.1.197 lost nearly all of an answer of 2 MiB, as qwen and gemini do.
     pub control_input: bool,
     /// Whether it insists on a terminal.
     pub terminal: bool,

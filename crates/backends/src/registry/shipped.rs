@@ -149,10 +149,7 @@ fn qwen() -> AgentEntry {
             "Qwen Code",
             "qwen",
             Ways {
-                cli: controlled_cli(
-                    &["--output-format", "stream-json", "--include-partial-messages"],
-                    Output::Qwen,
-                ),
+                cli: cli(&["--output-format", "stream-json", "--include-partial-messages"], Output::Qwen),
                 // Its own default mode lets a model decide what is asked for.
                 ..acp(&["--acp", "--approval-mode", "default"])
             },
