@@ -10,7 +10,10 @@ use std::{
     path::Path,
 };
 
-use boocoder_tests::product::{Finished, Live, Machine, text};
+use boocoder_tests::{
+    model_server::{ModelServer, Reply, Script},
+    product::{Finished, Live, Machine, text},
+};
 use rusqlite::Connection;
 
 /// Runs a prompt with the demo agent and applies what it does.
@@ -442,6 +445,72 @@ fn each_key_is_also_a_variable() {
     assert!(run.text().contains("demo-2"), "{}", run.text());
     assert_eq!(run.result()["reason"], "stalled");
     machine.assert_nothing_left();
+}
+
+#[test]
+fn a_variable_is_taken_to_the_letter() {
+    let mut machine = Machine::new();
+    machine.set("BOOCODER_MODEL", "4.10").set("BOOCODER_MODE", "007").set("BOOCODER_THINKING", "TRUE");
+    let run = machine.run(["run", "--agent", "demo", "--json", "/say done"]).expect(0);
+    let options = machine.task(text(&run.result()["task"]))["options"].take();
+    assert_eq!(
+        (text(&options["model"]), text(&options["mode"]), text(&options["thinking"])),
+        ("4.10", "007", "TRUE")
+    );
+
+    let model = ModelServer::start();
+    let mut machine = Machine::new();
+    machine
+        .set("BOOCODER_NATIVE__ENDPOINT", format!("{}/v1", model.url()))
+        .set("BOOCODER_NATIVE__API_KEY", "00123")
+        .set("BOOCODER_NATIVE__MODEL", "1e3");
+    model.when("say it", Script::new().then(Reply::text("It.")));
+    let _ = machine.run(["run", "--agent", "native", "say it"]).expect(0);
+    let asked = model.requests().pop().expect("a request");
+    assert_eq!((asked.credentials.as_deref(), asked.model.as_str()), (Some("Bearer 00123"), "1e3"));
+}
+
+#[test]
+fn a_key_that_is_no_text_is_also_a_variable() {
+    let numbers = [
+        ("BOOCODER_SERVE__AGENTS__DEMO", "demo"),
+        ("BOOCODER_SERVE__SLOTS", "slots"),
+        ("BOOCODER_SERVE__POLL_S", "poll_s"),
+        ("BOOCODER_SERVE__GRACE_S", "grace_s"),
+        ("BOOCODER_POOL__IDLE_S", "idle_s"),
+        ("BOOCODER_POOL__MOST", "most"),
+        ("BOOCODER_NATIVE__CONTEXT_SIZE", "context_size"),
+        ("BOOCODER_LIMITS__SILENCE_S", "silence_s"),
+        ("BOOCODER_LIMITS__TOOL_SILENCE_S", "tool_silence_s"),
+        ("BOOCODER_LIMITS__PERMISSION_S", "permission_s"),
+        ("BOOCODER_LIMITS__START_S", "start_s"),
+        ("BOOCODER_LIMITS__DIFF_S", "diff_s"),
+        ("BOOCODER_LIMITS__STOP_GRACE_S", "stop_grace_s"),
+        ("BOOCODER_LIMITS__OUTPUT_BYTES", "output_bytes"),
+    ];
+    let switches = [
+        ("BOOCODER_ROUTES__OPENCODE_SERVER", "opencode_server"),
+        ("BOOCODER_ROUTES__CLAUDE_SDK", "claude_sdk"),
+        ("BOOCODER_ROUTES__WARM_ACP", "warm_acp"),
+        ("BOOCODER_ROUTES__ONE_SHOT_ACP", "one_shot_acp"),
+        ("BOOCODER_ROUTES__ONE_SHOT_PTY", "one_shot_pty"),
+    ];
+    let mut machine = Machine::new();
+    for (name, _) in numbers {
+        machine.set(name, "7");
+    }
+    for (name, _) in switches {
+        machine.set(name, "true");
+    }
+    let _ = machine.run(["doctor"]).expect(0);
+    for (name, key) in numbers.iter().chain(&switches) {
+        let mut command = machine.boocoder(["doctor"]);
+        command.env(name, "soon");
+        assert_refused(&machine, Live::start(command).finish(), 2, &[key, "soon", "BOOCODER_"]);
+    }
+    // What a list of rules would be as a text, nobody would guess.
+    machine.set("BOOCODER_PERMISSION_RULES", "[]");
+    assert_refused(&machine, machine.run(["doctor"]), 2, &["permission_rules", "BOOCODER_"]);
 }
 
 // A repository's own configuration.

@@ -42,8 +42,8 @@ Examples:
   boocoder change list                            what waits for a decision
   boocoder doctor                                 what is missing, and what is left over
 
-Configuration: boocoder.toml in the user's configuration folder, or --config; each key but those of [agents] is also an
-environment variable, for example BOOCODER_AGENT=goose or BOOCODER_LIMITS__SILENCE_S=60.";
+Configuration: boocoder.toml in the user's configuration folder, or --config; each key but permission_rules and those of
+[agents] is also an environment variable, for example BOOCODER_AGENT=goose or BOOCODER_LIMITS__SILENCE_S=60.";
 
 /// What is the same for all commands.
 #[derive(Debug, Clone, Args)]

@@ -290,7 +290,6 @@ fn merge(layers: &[Values]) -> Result<Config, Error> {
     let environment = Environment::with_prefix("BOOCODER")
         .prefix_separator("_")
         .separator("__")
-        .try_parsing(true)
         .ignore_empty(true)
         .source(Some(variables()?));
     builder.add_source(environment).build().and_then(Sources::try_deserialize).map_err(wrong)
