@@ -376,3 +376,37 @@ fn the_second_signal_ends_it_at_once() {
         assert_eq!(checkpoints(&machine, &run), ["before", "final"]);
     }
 }
+
+/// A record that does not answer any more, or an agent that cannot be ended.
+#[test]
+fn after_the_turn_while_something_cannot_end() {
+    let machine = Machine::new();
+    for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)] {
+        let mut command =
+            machine.boocoder(["run", "--agent", "demo", "--json", "--apply", "--allow", "/write a.txt x"]);
+        command.env("BOOCODER_HALT_AT", "leave:before");
+        let mut live = Live::start(command);
+        live.wait_for_complaint("halted at leave:before");
+        live.signal(signal);
+        let run = live.finish().expect(code);
+        run.assert_orderly();
+        assert_eq!(run.result()["state"], "completed");
+        assert_eq!(run.result()["change"]["state"], "pending", "who has stopped it decides later");
+        assert_eq!(machine.read("a.txt"), None);
+        let begun = Instant::now();
+
+        let mut command = machine.boocoder(["run", "--agent", "demo", "--json", "/say waiting\n/stall"]);
+        command.env("BOOCODER_HALT_AT", "leave:before");
+        let mut live = Live::start(command);
+        live.wait_for_frame("delta", |_| true);
+        live.signal(signal);
+        live.wait_for_complaint("halted at leave:before");
+        live.signal(signal);
+        let run = live.finish().expect(code);
+        assert_eq!(run.result()["state"], "cancelled");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+    // What they had no time for, the next one does.
+    let _ = machine.run(["run", "--agent", "demo", "/say done"]).expect(0);
+    machine.assert_nothing_left();
+}

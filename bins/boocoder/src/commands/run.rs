@@ -28,6 +28,9 @@ use watch::Showing;
 /// How often a task that waits for its session is tried again (SPEC D1's poll).
 const POLL: Duration = Duration::from_secs(2);
 
+/// How long a run that has ended, and is asked to make haste, may take to leave everything in order.
+const HURRIED: Duration = Duration::from_secs(1);
+
 /// Runs one task, shows it, and decides about its change.
 pub async fn run(globals: &Globals, args: Run) -> Result<Code, Error> {
     let request = &args.request;
@@ -55,12 +58,9 @@ pub async fn run(globals: &Globals, args: Run) -> Result<Code, Error> {
     let mut keyboard = Keyboard::default();
     let node = Arc::new(node);
     let attended = attend(&node, &app, &task, can_ask, showing, &mut signals, &mut keyboard).await;
-    node.release_agents().await;
-    // What this cannot do, the next start does.
-    if let Err(error) = node.leave().await {
-        tracing::warn!(%error, "the record could not be left in order");
-    }
+    let asked = leave(&node, &mut signals).await;
     let Attended { mut ended_by, is_shown } = attended?;
+    ended_by = asked.or(ended_by);
     tokio::select! {
         biased;
         _ = tidying.end() => {}
@@ -111,6 +111,30 @@ async fn attend(
         Ok(ran) => ran.map(|()| attended),
         Err(error) => Err(Error::failed(format!("the turn failed: {error}"))),
     }
+}
+
+/// Ends what the node has kept, and leaves the record. A signal that comes meanwhile, which is returned, lets that go on
+/// for a moment, and a second one for no longer: what is not done then, the supervisors and the next start do.
+async fn leave(node: &Node, signals: &mut Signals) -> Option<Ask> {
+    let mut asked = None;
+    let leaving = async {
+        node.release_agents().await;
+        node.leave().await
+    };
+    let hurried = async {
+        asked = Some(signals.next().await);
+        let _ = tokio::time::timeout(HURRIED, signals.next()).await;
+    };
+    tokio::select! {
+        biased;
+        left = leaving => {
+            if let Err(error) = left {
+                tracing::warn!(%error, "the record could not be left in order");
+            }
+        }
+        () = hurried => tracing::warn!("the record was not left in time"),
+    }
+    asked
 }
 
 /// How a run was attended to its end.
