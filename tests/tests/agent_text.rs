@@ -1,7 +1,7 @@
 //! What is no text to most programs, from the agent to the record and back: U+0000, halves of surrogate pairs, bytes
 //! that are not UTF-8, characters that end lines elsewhere.
 
-use boocoder_tests::product::{Machine, text};
+use boocoder_tests::product::{Finished, Machine, text};
 use serde_json::{Value, json};
 
 /// Runs a prompt; returns the whole text that was streamed, the same as the record keeps it, and the task.
@@ -69,4 +69,56 @@ fn so_is_whatever_else_an_agent_names() {
     assert_eq!(tool["tool_call"]["title"], json!(kept), "{tool}");
     assert_eq!(tool["tool_call"]["id"], json!(kept), "{tool}");
     machine.assert_nothing_left();
+}
+
+#[test]
+fn a_line_of_json_moves_no_terminal() {
+    // CSI as one character, DEL, NEL, and what reorders the text around it.
+    let odd = "a\u{9b}2Jb\u{7f}c\u{85}d\u{202e}e\u{2066}f\u{200f}g\u{61c}h ö 漢 😀";
+    let mut machine = Machine::with_repository_named(odd);
+    machine.configure(&Machine::demo_agent("odd", &[]));
+    let prompt = format!("/say {odd}\n/think {odd}\n/tool {odd}\n/commands x{odd}\n/write \"{odd}\" x");
+    let run = machine.run(["run", "--agent", "odd", "--json", &prompt]).expect(0);
+    assert_plain(&run);
+    assert_eq!(run.text(), odd, "what it says is the same");
+    let task = run.result()["task"].clone();
+    let task = text(&task);
+    let told = [
+        machine.run(["task", "show", task, "--json"]),
+        machine.run(["task", "list", "--json"]),
+        machine.run(["task", "watch", task, "--json"]),
+        machine.run(["checkpoint", "list", task, "--json"]),
+        machine.run(["session", "list", "--json"]),
+        machine.run(["project", "list", "--json"]),
+        machine.run(["change", "list", "--json"]),
+        machine.run(["change", "show", text(&run.result()["change"]["id"]), "--format", "json"]),
+        machine.run(["agents", "show", "odd", "--json"]),
+    ];
+    for told in told {
+        assert_plain(&told.expect(0));
+    }
+
+    // The log names what was asked for.
+    let mut serve = machine.serve(["--json-log"]);
+    let task = machine.add_with(["--agent", "odd", "--model", odd, "/exit 3"]);
+    let _ = machine.watch(&task);
+    serve.signal(15);
+    let log = serve.finish().expect(0).stderr;
+    log.lines().for_each(assert_plain_line);
+    machine.assert_nothing_left();
+}
+
+/// Checks that each line is one of JSON, and that none holds what a terminal obeys.
+fn assert_plain(told: &Finished) {
+    assert!(!told.stdout.is_empty());
+    told.stdout.iter().map(String::as_str).for_each(assert_plain_line);
+}
+
+fn assert_plain_line(line: &str) {
+    let _: Value = serde_json::from_str(line).expect("a line of JSON");
+    let is_obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
+    };
+    assert!(!line.contains(is_obeyed), "{line:?}");
 }

@@ -4,7 +4,6 @@ mod agents;
 mod wanted;
 
 use std::{
-    io::{BufWriter, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -17,7 +16,6 @@ use dispatch_core::{
     task,
 };
 use dispatch_driver::{Node, NodeConfig, Ports, TurnConfig, random_bytes};
-use serde::Serialize;
 use store::{ConnectError, PostgresConfig, PostgresStore, SqliteStore};
 use worktree::{
     Policy, Project, Worktrees,
@@ -244,16 +242,6 @@ impl App {
         let name = name.unwrap_or_else(|| last.to_string_lossy().into_owned());
         let new = NewProject { name, path: Some(repository.to_owned()) };
         Ok(self.records.ensure_project(new).await?)
-    }
-
-    /// Prints each item as one line of JSON.
-    pub fn json_lines<T: Serialize>(&self, items: &[T]) -> Result<(), Error> {
-        let mut out = BufWriter::new(std::io::stdout().lock());
-        let printed = items.iter().try_for_each(|item| {
-            serde_json::to_writer(&mut out, item)?;
-            out.write_all(b"\n")
-        });
-        printed.and_then(|()| out.flush()).map_err(|error| Error::failed(format!("stdout: {error}")))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     cli::{AgentsCommand, Globals},
     exit::{Code, Error},
     show::{
+        json_lines,
         table::{short, table},
         text::safe_line,
     },
@@ -107,7 +108,7 @@ async fn show(app: &App, name: &str, as_json: bool) -> Result<(), Error> {
         let object = json!({
             "agent": entry.name, "title": entry.title, "routes": routes, "settings": settings, "commands": commands,
         });
-        return app.json_lines(&[object]);
+        return json_lines::print(&[object]);
     }
     put!("{} ({}), route {routes}\n", entry.name, entry.title);
     if commands.is_empty() && settings.is_empty() {

@@ -15,6 +15,7 @@ use crate::{
     cli::{ChangeCommand, ChangeFormat, ChangeList, Globals},
     exit::{Code, Error, unknown_state},
     show::{
+        json_lines,
         table::{files, short, table},
         text::{Style, safe, safe_line},
     },
@@ -57,7 +58,7 @@ async fn list(app: &App, args: &ChangeList) -> Result<(), Error> {
     let project = app.project_filter(args.all).await?;
     let changes = app.records.changes(&ChangeFilter { project, state, ..ChangeFilter::default() }).await?;
     if args.json {
-        return app.json_lines(&changes);
+        return json_lines::print(&changes);
     }
     let row = |change: &Change| {
         let (additions, deletions) = change.draft.totals();
@@ -87,7 +88,7 @@ fn marks(change: &Change) -> String {
 
 async fn show(app: &App, change: &Change, format: ChangeFormat) -> Result<(), Error> {
     match format {
-        ChangeFormat::Json => app.json_lines(std::slice::from_ref(change)),
+        ChangeFormat::Json => json_lines::print(std::slice::from_ref(change)),
         ChangeFormat::Summary => {
             say!("change  {}\ntask    {}\nstate   {}", change.id, change.task, change.state);
             show_summary(app, change).await

@@ -14,7 +14,10 @@ use worktree::{CheckpointId, dispatch};
 use crate::{
     cli::{CheckpointCommand, Globals},
     exit::{Code, Error},
-    show::table::{short, table},
+    show::{
+        json_lines,
+        table::{short, table},
+    },
     wire::App,
 };
 
@@ -32,7 +35,7 @@ async fn list(app: &App, task: &str, json: bool) -> Result<(), Error> {
     let task = app.records.find_task(task).await?;
     let checkpoints = app.records.checkpoints(task.id).await?;
     if json {
-        return app.json_lines(&checkpoints);
+        return json_lines::print(&checkpoints);
     }
     let row = |checkpoint: &Checkpoint| {
         let snapshot = &checkpoint.snapshot;

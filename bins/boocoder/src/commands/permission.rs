@@ -10,6 +10,7 @@ use crate::{
     cli::{Globals, PermissionAnswer, PermissionCommand},
     exit::{Code, Error},
     show::{
+        json_lines,
         table::{short, table},
         text::safe_line,
     },
@@ -34,7 +35,7 @@ async fn list(app: &App, task: Option<&str>, as_json: bool) -> Result<(), Error>
     };
     let open = app.records.permissions(task).await?;
     if as_json {
-        return app.json_lines(&open.iter().map(object).collect::<Vec<_>>());
+        return json_lines::print(&open.iter().map(object).collect::<Vec<_>>());
     }
     let row = |open: &OpenPermission| {
         let OpenPermission { task, agent, request, answer, .. } = open;

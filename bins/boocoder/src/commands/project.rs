@@ -6,6 +6,7 @@ use crate::{
     cli::{Globals, ProjectCommand},
     exit::{Code, Error},
     show::{
+        json_lines,
         table::{short, table},
         text::safe_line,
     },
@@ -21,7 +22,7 @@ pub async fn run(globals: &Globals, command: ProjectCommand) -> Result<Code, Err
             let app = App::open(&globals).await?;
             let project = app.ensure_project(&app.require_repository()?, name).await?;
             if json {
-                app.json_lines(&[project])?;
+                json_lines::print(&[project])?;
             } else {
                 say!("{}", project.id);
             }
@@ -34,7 +35,7 @@ pub async fn run(globals: &Globals, command: ProjectCommand) -> Result<Code, Err
 async fn list(app: &App, json: bool) -> Result<(), Error> {
     let projects = app.records.projects().await?;
     if json {
-        return app.json_lines(&projects);
+        return json_lines::print(&projects);
     }
     let row = |project: &Project| {
         let path = project.path.as_deref().map_or("-".into(), Path::to_string_lossy);

@@ -11,6 +11,7 @@ use crate::{
     cli::{Globals, SessionCommand, SessionList},
     exit::{Code, Error},
     show::{
+        json_lines,
         table::{short, table},
         text::safe_line,
     },
@@ -42,7 +43,7 @@ async fn list(app: &App, args: &SessionList) -> Result<(), Error> {
     let sessions = app.records.sessions(&SessionFilter { project, open, limit: args.limit }).await?;
     if args.json {
         let objects: Vec<_> = sessions.iter().map(object).collect();
-        return app.json_lines(&objects);
+        return json_lines::print(&objects);
     }
     let row = |session: &SessionView| {
         let state = match (session.open, session.running) {

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
-use super::text::Style;
+use super::{json_lines::Escaping, text::Style};
 use crate::cli::{Cli, Command};
 
 /// Starts logging: warnings, for a service what it does, and more with `-v`; `BOOCODER_LOG` takes tracing's own
@@ -23,5 +23,9 @@ pub fn start(cli: &Cli) {
     let coloured = Style::for_terminal(io::stderr().is_terminal()).is_coloured();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(coloured);
     let log = log.with_target(false);
-    if json { log.json().flatten_event(true).init() } else { log.init() }
+    if json {
+        log.json().flatten_event(true).with_writer(|| Escaping(io::stderr())).init();
+    } else {
+        log.init();
+    }
 }

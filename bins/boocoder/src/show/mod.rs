@@ -17,6 +17,7 @@ macro_rules! ask {
     ($($text:tt)*) => {{ use std::io::Write as _; let _ = write!(std::io::stderr(), $($text)*); }};
 }
 
+pub mod json_lines;
 pub mod log;
 pub mod stream;
 pub mod table;

@@ -17,7 +17,8 @@ pub fn safe_line(text: &str) -> String {
     safe(text).chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { c }).collect()
 }
 
-fn is_safe(c: char) -> bool {
+/// Whether a terminal shows a character, or breaks the line at it, and does nothing else.
+pub(super) fn is_safe(c: char) -> bool {
     match c {
         '\n' | '\t' => true,
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}' => false,

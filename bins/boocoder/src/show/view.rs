@@ -1,10 +1,10 @@
 //! Frames on stdout, for people or for programs.
 
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Stdout};
 
 use dispatch_core::frame::Frame;
 
-use super::{stream::Stream, text::Style};
+use super::{json_lines, stream::Stream, text::Style};
 
 /// Where frames are shown. A reader that has gone away ends the showing, never the turn.
 pub enum View {
@@ -33,7 +33,7 @@ impl View {
     /// Shows frames.
     pub fn show(&mut self, frames: &[Frame]) {
         match self {
-            Self::Json { out, broken } => *broken = *broken || json_lines(out, frames).is_err(),
+            Self::Json { out, broken } => *broken = *broken || json_lines::write(out, frames).is_err(),
             Self::Text(stream) => {
                 frames.iter().for_each(|frame| stream.frame(&frame.body));
                 stream.flush();
@@ -56,12 +56,4 @@ impl View {
             stream.flush();
         }
     }
-}
-
-fn json_lines(out: &mut impl Write, frames: &[Frame]) -> io::Result<()> {
-    for frame in frames {
-        serde_json::to_writer(&mut *out, frame)?;
-        out.write_all(b"\n")?;
-    }
-    out.flush()
 }

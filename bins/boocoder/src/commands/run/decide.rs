@@ -14,6 +14,7 @@ use crate::{
     commands::change::{apply, reject, show_summary},
     exit::{Code, Error},
     keyboard::Keyboard,
+    show::json_lines,
     signals::{Ask, Signals},
     wire::App,
 };
@@ -155,8 +156,5 @@ fn result_line(task: &Task, change: Option<&Change>, problem: Option<&str>) -> R
         "change": change,
         "problem": problem,
     });
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .map_err(|error| Error::failed(format!("stdout: {error}")))
+    json_lines::print(&[line])
 }

@@ -11,6 +11,7 @@ use super::why;
 use crate::{
     cli::{Globals, TaskAdd},
     exit::{Code, Error},
+    show::json_lines,
     wire::App,
 };
 
@@ -39,7 +40,7 @@ pub async fn add(globals: &Globals, args: &TaskAdd) -> Result<Code, Error> {
     };
     let task = app.records.create_task(new).await?;
     if args.json {
-        app.json_lines(&[&task])?;
+        json_lines::print(&[&task])?;
     } else {
         say!("{}", task.id);
     }

@@ -11,6 +11,7 @@ use crate::{
     cli::TaskList,
     exit::{Error, unknown_state},
     show::{
+        json_lines,
         table::{short, table},
         text::safe_line,
     },
@@ -35,7 +36,7 @@ pub async fn list(app: &App, args: &TaskList) -> Result<(), Error> {
     }
     if args.json {
         let objects = tasks.iter().map(object).collect::<Result<Vec<_>, _>>()?;
-        return app.json_lines(&objects);
+        return json_lines::print(&objects);
     }
     let rows: Vec<_> = tasks.iter().map(row).collect();
     put!("{}", table(&["TASK", "STATE", "AGENT", "INPUT"], &rows));

@@ -6,6 +6,7 @@ use super::state_of;
 use crate::{
     exit::Error,
     show::{
+        json_lines,
         stream::tool_status,
         text::{safe, safe_line},
     },
@@ -18,7 +19,7 @@ pub async fn show(app: &App, prefix: &str, json: bool) -> Result<(), Error> {
     let messages = app.records.messages(task.chat).await?;
     let messages: Vec<_> = messages.into_iter().filter(|message| message.task == task.id).collect();
     if json {
-        return app.json_lines(&[serde_json::json!({ "task": task, "messages": messages })]);
+        return json_lines::print(&[serde_json::json!({ "task": task, "messages": messages })]);
     }
     say!("task     {}", task.id);
     say!("state    {}", state_of(&task));

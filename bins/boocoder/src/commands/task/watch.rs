@@ -15,7 +15,7 @@ use super::why;
 use crate::{
     cli::TaskWatch,
     exit::{Code, Error},
-    show::view::View,
+    show::{json_lines, view::View},
     wire::App,
 };
 
@@ -107,7 +107,8 @@ impl Watching<'_> {
     /// The place to go on from is not one of this record.
     fn begin_anew(&mut self, session: SessionId) {
         if self.json {
-            say!("{}", json!({ "type": "reset", "session_id": session }));
+            // A reader that has gone away is seen at the next frame.
+            let _ = json_lines::print(&[json!({ "type": "reset", "session_id": session })]);
         }
         complain!("boocoder: there is no such frame in session {session}: from its first one on");
         self.frames = self.source.subscribe(session, Some(Seq(0)));
