@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use boocoder_tests::product::{Finished, Live, Machine, text};
-use serde_json::Value;
+use serde_json::{Value, json};
 use test_postgres::Database;
 
 /// A machine, and the database that its record is in, where that is not SQLite's.
@@ -46,6 +46,7 @@ on_both_stores! {
     a_session_is_closed_with_its_turn_and_worktree
     a_watcher_comes_back_where_it_stopped
     a_run_is_nobody_elses
+    what_an_agent_offered_in_a_turn_is_shown_later
     two_dispatchers_serve_side_by_side
 }
 
@@ -275,6 +276,59 @@ fn two_dispatchers_serve_side_by_side(machine: &Machine) {
         let _ = serve.stop().expect(0);
     }
     machine.assert_nothing_left();
+}
+
+fn what_an_agent_offered_in_a_turn_is_shown_later(machine: &Machine) {
+    let show = ["agents", "show", "demo"];
+    let first = machine.run(show).expect(0);
+    assert_says(&first, &["demo (", "route one_shot_acp", "known once a task has run"]);
+    let none = machine.json(["agents", "show", "demo", "--json"]).remove(0);
+    assert_eq!((&none["commands"], &none["settings"]), (&json!([]), &json!({})));
+
+    let serve = machine.serve([] as [&str; 0]);
+    let _ = machine.watch(&machine.add("/commands build te\u{9b}st\n/say done")).expect(0);
+    let _ = serve.stop().expect(0);
+
+    let shown = machine.run(show).expect(0);
+    assert!(!told(&shown).contains("known once"), "{shown:?}");
+    // Each with its name, and a mark where it is the one that holds.
+    let rows: Vec<_> = shown.stdout.iter().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    for row in [
+        &["MODEL"][..],
+        &["demo-1", "*", "Demo", "One"],
+        &["demo-2", "Demo", "Two"],
+        &["MODE"],
+        &["default", "*", "Does", "what", "the", "prompt", "says"],
+        &["plan", "Changes", "nothing", "of", "its", "own", "accord"],
+        &["THINKING"],
+        &["low", "*", "Low"],
+        &["high", "High"],
+        &["COMMAND"],
+    ] {
+        assert!(rows.iter().any(|shown| shown == row), "{row:?} is missing in: {rows:?}");
+    }
+    let commands: Vec<_> = rows.iter().filter_map(|row| row.first()?.strip_prefix('/')).collect();
+    assert_eq!(commands, ["build", "te\u{fffd}st"]);
+
+    let object = machine.json(["agents", "show", "demo", "--json"]).remove(0);
+    assert_eq!((text(&object["agent"]), text(&object["routes"])), ("demo", "one_shot_acp"));
+    let names = |list: &Value, key: &str| {
+        let list = list.as_array().expect("a list").iter();
+        list.map(|entry| text(&entry[key]).to_owned()).collect::<Vec<_>>()
+    };
+    let settings = &object["settings"];
+    for (what, current, choices) in [
+        ("model", "demo-1", &["demo-1", "demo-2"][..]),
+        ("mode", "default", &["default", "plan"]),
+        ("thinking", "low", &["low", "medium", "high"]),
+    ] {
+        assert_eq!(settings[what]["current"], current);
+        assert_eq!(names(&settings[what]["choices"], "id"), choices);
+    }
+    assert_eq!(names(&object["commands"], "name"), ["build", "te\u{9b}st"]);
+
+    let unknown = machine.run(["agents", "show", "nobody"]).expect(2);
+    assert_says(&unknown, &["agent nobody is not known", "known are", "demo", "[agents.NAME]"]);
 }
 
 #[test]
