@@ -1,13 +1,23 @@
 //! The example programs, with the real agents behind them and a scripted model behind those.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
 
-use std::{collections::BTreeSet, env, os::unix::fs::symlink, process::Stdio};
+use std::{
+    collections::BTreeSet,
+    env,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::symlink,
+    process::Stdio,
+};
 
 use boocoder_tests::{
     model_server::{Call, ModelServer, Reply, Script},
-    product::{Machine, binary},
+    product::{Live, Machine, PATIENCE, binary, text},
     real_agents::{Approval, CLAUDE, GEMINI, GOOSE, OPENCODE, RealAgent, Site, tool},
 };
+use serde_json::{Value, json};
+
+const SIGINT: i32 = 2;
 
 /// A machine on which an example is run as a user would do it.
 struct Desk {
@@ -124,4 +134,95 @@ fn example_run_one_task() {
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && printed.contains("Completed"), "{printed}");
     assert_eq!(desk.machine.processes(), Vec::<u32>::new());
+}
+
+/// An example that serves a machine's record until Ctrl-C.
+fn serve(machine: &Machine, example: &str) -> Live {
+    let mut command = machine.command(binary().with_file_name(example));
+    command.arg(machine.data_dir());
+    Live::start(command)
+}
+
+/// Ends it; checks that it says how many tasks it has completed, and that nothing is left.
+fn assert_served(machine: &Machine, service: Live, completed: usize) {
+    service.signal(SIGINT);
+    let ended = service.finish().expect(0);
+    let summary = ended.stdout.last().expect("a summary");
+    assert!(summary.contains(&format!("completed: {completed},")), "{summary}");
+    machine.assert_nothing_left();
+}
+
+/// Checks that the record holds one change that waits for a decision, and that it can be applied.
+fn assert_change_waits(machine: &Machine, prompt: &str) {
+    let [change] = &machine.json(["change", "list", "--json"])[..] else { panic!("one change") };
+    let _ = machine.run(["change", "apply", text(&change["id"])]).expect(0);
+    let written = machine.read("DEMO.md").expect("what the demo agent writes");
+    assert!(written.contains(prompt), "{written}");
+}
+
+#[test]
+fn example_dispatcher_does_what_example_enqueue_and_watch_queues() {
+    let machine = Machine::new();
+    let dispatcher = serve(&machine, "dispatcher");
+    let mut command = machine.command(binary().with_file_name("enqueue-and-watch"));
+    command.arg(machine.data_dir()).arg(machine.repository()).arg("remember the milk");
+    let watched = Live::start(command).finish().expect(0);
+    let frames = watched.stdout.iter().zip(1..).map(|(line, seq)| {
+        let frame = line.strip_prefix(&format!("{seq} ")).expect("the frame's place, and the frame");
+        serde_json::from_str::<Value>(frame).expect("JSON")
+    });
+    let frames: Vec<_> = frames.collect();
+    assert_eq!(frames[0]["type"], "message_started");
+    assert!(frames.iter().any(|frame| frame["type"] == "pending_change"), "{frames:?}");
+    let last = frames.last().expect("frames");
+    assert_eq!((text(&last["type"]), text(&last["state"])), ("task_state", "completed"));
+    assert_served(&machine, dispatcher, 1);
+    assert_change_waits(&machine, "remember the milk");
+}
+
+#[test]
+fn example_axum_service() {
+    let machine = Machine::new();
+    let mut service = serve(&machine, "axum-service");
+    let address = service.wait_for_line(|line| line.starts_with("http://"));
+    let ask = |method: &str, path: &str, body: &Value| http(&address, method, path, &body.to_string());
+
+    let asked = json!({"repository": machine.repository(), "agent": "demo", "prompt": "remember the milk"});
+    let (status, task) = ask("POST", "/tasks", &asked);
+    assert_eq!(status, 201, "{task}");
+    let task: Value = serde_json::from_str(&task).expect("a task");
+    let path = |what: &str| format!("/tasks/{}/{what}", text(&task["id"]));
+    let (status, frames) = ask("GET", &path("frames"), &Value::Null);
+    assert_eq!(status, 200, "{frames}");
+    let frames: Vec<Value> = frames.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    for (frame, seq) in frames.iter().zip(1..) {
+        assert_eq!((&frame["seq"], &frame["task_id"]), (&json!(seq), &task["id"]), "{frame}");
+    }
+    assert!(frames.iter().any(|frame| frame["type"] == "pending_change"), "{frames:?}");
+    let last = frames.last().expect("frames");
+    assert_eq!((text(&last["type"]), text(&last["state"])), ("task_state", "completed"));
+    let (status, answer) = ask("POST", &path("stop"), &Value::Null);
+    assert_eq!((status, answer.trim_end()), (200, "AlreadyEnded(Completed)"));
+
+    let elsewhere = json!({"repository": "/nowhere", "agent": "demo", "prompt": "x"});
+    let (status, why) = ask("POST", "/tasks", &elsewhere);
+    assert!(status == 422 && why.contains("/nowhere"), "{status} {why}");
+    assert_eq!(ask("GET", "/tasks/ffffffff/frames", &Value::Null).0, 404);
+    assert_served(&machine, service, 1);
+    assert_change_waits(&machine, "remember the milk");
+}
+
+/// Asks an HTTP server at `http://HOST:PORT`; returns the answer's status and body. With HTTP/1.0 the body ends where
+/// the connection does.
+fn http(address: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut connection = TcpStream::connect(address.strip_prefix("http://").unwrap()).unwrap();
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    let head =
+        format!("{method} {path} HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: {length}");
+    write!(connection, "{head}\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split_whitespace().nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
