@@ -19,12 +19,16 @@ use dispatch_core::{
 /// The agent, which remembers its conversations.
 const AGENT: &str = "keeper";
 
+/// The agent, which remembers nothing but what it is told in its process.
+const FORGETFUL: &str = "forgetful";
+
 /// A machine whose agents are kept, with this configuration besides.
 fn site(kind: Kind, more: &str) -> Site {
     let mut site = Site::new(kind);
     let state = site.machine.root().join("state");
     let agent = Machine::demo_agent(AGENT, &["--state", state.to_str().unwrap()]);
-    site.machine.configure(&format!("{more}\n{agent}"));
+    let forgetful = Machine::demo_agent(FORGETFUL, &[]);
+    site.machine.configure(&format!("{more}\n{agent}{forgetful}"));
     site.machine.set("BOOCODER_ROUTES__WARM_ACP", "true");
     site
 }
@@ -37,7 +41,11 @@ fn begin(site: &Site) -> SessionId {
 
 /// Runs a turn in a session's chat.
 fn turn(site: &Site, session: SessionId, prompt: &str) -> Task {
-    let task = site.wait_for_end(site.queue(AGENT, prompt, Some(session)).id);
+    turn_of(AGENT, site, session, prompt)
+}
+
+fn turn_of(agent: &str, site: &Site, session: SessionId, prompt: &str) -> Task {
+    let task = site.wait_for_end(site.queue(agent, prompt, Some(session)).id);
     assert_eq!(task.route, Some(Route::WarmAcp));
     task
 }
@@ -57,6 +65,13 @@ fn notices(site: &Site, task: &Task) -> Vec<String> {
 /// The agent's process, by its own word.
 fn pid(site: &Site, session: SessionId) -> u32 {
     pids(&said(site, &turn(site, session, "/pid")))[0]
+}
+
+/// Kills an agent.
+fn kill(pid: u32) {
+    let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+    assert!(killed.success());
+    Machine::wait_until("its end", || (!is_running(pid)).then_some(()));
 }
 
 #[test]
@@ -214,10 +229,7 @@ fn an_agent_that_dies_between_turns_is_started_again() {
         let site = site(kind, "");
         let serve = serve(&site);
         let session = begin(&site);
-        let first = pid(&site, session);
-        let killed = std::process::Command::new("kill").args(["-9", &first.to_string()]).status().unwrap();
-        assert!(killed.success());
-        Machine::wait_until("its end", || (!is_running(first)).then_some(()));
+        kill(pid(&site, session));
         let task = turn(&site, session, "/history");
         let told = notices(&site, &task);
         assert!(
@@ -225,6 +237,39 @@ fn an_agent_that_dies_between_turns_is_started_again() {
             "{told:?}"
         );
         assert!(said(&site, &task).contains("prompts: 2"), "{}", said(&site, &task));
+        let _ = serve.stop().expect(0);
+        assert_eq!(site.machine.processes(), Vec::<u32>::new());
+    });
+}
+
+/// It cannot load its conversation, and is told it.
+#[test]
+fn an_agent_that_dies_with_its_conversation_is_told_what_was_said() {
+    on_both(|kind| {
+        let site = site(kind, "");
+        let serve = serve(&site);
+        let session = begin(&site);
+        let first =
+            turn_of(FORGETFUL, &site, session, "the word is apricot\n/pid\n/tool look\n/say quince, too");
+        let warm = turn_of(FORGETFUL, &site, session, "/pid\n/prompt");
+        let [before, kept] = [&first, &warm].map(|task| said(&site, task));
+        assert!(kept.ends_with("\n/pid\n/prompt"), "who remembers is told nothing: {kept}");
+        assert_eq!(pids(&before), pids(&kept));
+        kill(pids(&kept)[0]);
+        for _ in 0..2 {
+            let told = turn_of(FORGETFUL, &site, session, "/pid\n/prompt\n/history");
+            assert_eq!(notices(&site, &told), ["backend_restarted", "session_replayed"]);
+            let prompt = said(&site, &told);
+            for line in ["> the word is apricot", "> [tool call: look]", "> quince, too", "> /pid"] {
+                assert!(prompt.lines().any(|told| told == line), "{line:?} is not in {prompt}");
+            }
+            assert!(
+                prompt.contains("\n\n/pid\n/prompt\n/history"),
+                "what is asked is asked as it is: {prompt}"
+            );
+            assert!(prompt.contains("prompts: 1\n"), "{prompt}");
+            kill(pids(&prompt)[0]);
+        }
         let _ = serve.stop().expect(0);
         assert_eq!(site.machine.processes(), Vec::<u32>::new());
     });

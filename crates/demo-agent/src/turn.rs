@@ -115,6 +115,7 @@ impl Turn<'_> {
             D::Tool { name, text } => self.tool(&name, &text)?,
             D::Ask { title, announced } => return self.ask(&title, announced),
             D::History => self.say_history()?,
+            D::Prompt => self.say(&self.prompt.clone())?,
             D::Settings => self.say_settings()?,
             D::Help => self.say(&crate::manual())?,
             D::Shell(command) => self.shell(&command)?,

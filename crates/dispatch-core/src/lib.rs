@@ -13,6 +13,7 @@ pub mod ids;
 pub mod permission;
 pub mod ports;
 pub mod profile;
+pub mod replay;
 pub mod routing;
 pub mod task;
 pub mod trace;

@@ -3,9 +3,11 @@
 use std::{path::PathBuf, sync::Arc};
 
 use dispatch_core::{
-    agent::{AgentUpdate, End, EndedHow, Failure},
+    agent::{AgentUpdate, End, EndedHow, Failure, NoticeCode},
+    conversation::Message,
     ids::Epoch,
-    ports::{AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionSpec},
+    ports::{AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec},
+    replay,
     turn::Event,
 };
 use tokio::sync::{mpsc, watch};
@@ -40,15 +42,17 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Starts the agent; `SessionReady` or `SessionFailed` follows in the news.
+    /// Starts the agent; `SessionReady` or `SessionFailed` follows in the news. What was said in its chat before is
+    /// looked up `if_forgotten`, and goes before the prompt.
     pub(crate) fn open(
         backend: Arc<dyn Backend>,
         spec: impl Future<Output = Result<SessionSpec, Failure>> + Send + 'static,
+        if_forgotten: Option<impl Future<Output = Result<Vec<Message>, Failure>> + Send + 'static>,
     ) -> Self {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (outbox, news) = mpsc::channel(BATCHES);
         let (tells_of_prompt, has_prompt) = watch::channel(false);
-        tokio::spawn(Owner { inbox, outbox, has_prompt: tells_of_prompt }.run(backend, spec));
+        tokio::spawn(Owner { inbox, outbox, has_prompt: tells_of_prompt }.run(backend, spec, if_forgotten));
         Self { commands, news, has_prompt }
     }
 
@@ -92,6 +96,7 @@ impl Owner {
         mut self,
         backend: Arc<dyn Backend>,
         spec: impl Future<Output = Result<SessionSpec, Failure>> + Send,
+        if_forgotten: Option<impl Future<Output = Result<Vec<Message>, Failure>> + Send>,
     ) {
         let opening = async {
             let spec = spec.await?;
@@ -116,28 +121,36 @@ impl Owner {
             }
         };
         let _ = self.outbox.send(News::Control(control)).await;
-        let how = self.drive(&mut *session, &place).await;
+        let how = self.drive(&mut *session, &place, if_forgotten).await;
         self.has_prompt.send_replace(true);
         session.close(how).await;
         self.tell(Event::SessionClosed).await;
     }
 
     /// Drives the session until it is to be closed; returns how.
-    async fn drive(&mut self, session: &mut dyn AgentSession, place: &Place) -> Close {
+    async fn drive(
+        &mut self,
+        session: &mut dyn AgentSession,
+        place: &Place,
+        if_forgotten: Option<impl Future<Output = Result<Vec<Message>, Failure>> + Send>,
+    ) -> Close {
         let started = tokio::select! {
             biased;
             how = closed(&mut self.inbox) => return how,
-            started = session.start() => started,
+            started = start(session, if_forgotten) => started,
         };
-        match started {
-            Ok(info) => self.tell(Event::SessionReady(info)).await,
+        let record = match started {
+            Ok((info, record)) => {
+                self.tell(Event::SessionReady(info)).await;
+                record
+            }
             Err(failure) => {
                 self.tell(Event::SessionFailed(failure)).await;
                 return self.until_closed().await;
             }
-        }
+        };
         let prompt = match self.inbox.recv().await {
-            Some(Command::Prompt(prompt)) => prompt,
+            Some(Command::Prompt(Prompt { text })) => Prompt { text: record.unwrap_or_default() + &text },
             Some(Command::Close(how)) => return how,
             None => return Close::Kill,
         };
@@ -166,6 +179,23 @@ impl Owner {
     async fn until_closed(&mut self) -> Close {
         closed(&mut self.inbox).await
     }
+}
+
+/// Gets the agent ready. One that was to go on with its chat's conversation, and begins a new one, is told what was said
+/// before: the record of it goes before its prompt (SPEC W2).
+async fn start(
+    session: &mut dyn AgentSession,
+    if_forgotten: Option<impl Future<Output = Result<Vec<Message>, Failure>>>,
+) -> Result<(SessionInfo, Option<String>), Failure> {
+    let mut info = session.start().await?;
+    let anew = info.notices.iter_mut().find(|notice| notice.code == NoticeCode::SessionNew);
+    let (Some(notice), Some(history)) = (anew, if_forgotten) else { return Ok((info, None)) };
+    let record = replay::record(&history.await?);
+    if record.is_some() {
+        notice.code = NoticeCode::SessionReplayed;
+        notice.text.push_str("; what was said in the chat before is told to it as text");
+    }
+    Ok((info, record))
 }
 
 /// Waits until the session is to be closed; a turn that is gone wants it killed.

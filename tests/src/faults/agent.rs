@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use dispatch_core::{
-    agent::{AgentUpdate, Answer, End, EndedHow, Failure},
+    agent::{AgentUpdate, Answer, End, EndedHow, Failure, Notice, NoticeCode},
     ids::ChatId,
     ports::{
         AgentControl, AgentSession, Agents, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec,
@@ -37,6 +37,10 @@ pub static STUBBORN: BackendProfile = profile(&[
     (Stop::Terminate, Duration::from_millis(20)),
     (Stop::Kill, Duration::from_millis(20)),
 ]);
+
+/// An obedient agent with a conversation for each chat, which it has forgotten by the next turn.
+pub static FORGETFUL: BackendProfile =
+    BackendProfile { route: Route::WarmAcp, conversation: Conversation::OfChat, ..profile(OBEDIENT.stop) };
 
 const fn profile(stop: &'static [(Stop, Duration)]) -> BackendProfile {
     BackendProfile {
@@ -113,7 +117,7 @@ impl Seen {
     }
 }
 
-/// An agent that follows a script, chosen by its prompt.
+/// An agent that follows a script, chosen by its prompt; it never goes on with a conversation.
 pub struct ScriptedAgent {
     shared: Arc<Shared>,
 }
@@ -174,7 +178,7 @@ impl Agents for ScriptedAgent {
     }
 
     fn available(&self) -> Routes {
-        Routes::of(&[Route::OneShotAcp])
+        Routes::of(&[self.shared.profile.route, Route::OneShotAcp])
     }
 
     fn backend(&self, _: Route) -> Option<Arc<dyn Backend>> {
@@ -216,6 +220,7 @@ impl Backend for ScriptedBackend {
             let session = ScriptedSession {
                 open: Open::new(&self.0, spec.agent),
                 cwd: spec.cwd,
+                is_resumed: spec.resume.is_some(),
                 steps: vec![],
                 next: 0,
                 told,
@@ -253,6 +258,7 @@ impl Drop for Open {
 struct ScriptedSession {
     open: Open,
     cwd: PathBuf,
+    is_resumed: bool,
     steps: Vec<Step>,
     next: usize,
     told: watch::Receiver<Seen>,
@@ -268,7 +274,9 @@ impl ScriptedSession {
 impl AgentSession for ScriptedSession {
     async fn start(&mut self) -> Result<SessionInfo, Failure> {
         let ready = async {
-            Ok(SessionInfo { agent_session: Some("conversation".into()), ..SessionInfo::default() })
+            let anew = Notice { code: NoticeCode::SessionNew, text: "the agent begins anew".into() };
+            let notices = if self.is_resumed { vec![anew] } else { vec![] };
+            Ok(SessionInfo { agent_session: Some("conversation".into()), notices, ..SessionInfo::default() })
         };
         self.open.0.faults.around("start", ready, failure).await
     }
@@ -277,7 +285,9 @@ impl AgentSession for ScriptedSession {
         let shared = Arc::clone(&self.open.0);
         let take = async {
             shared.note(|seen| seen.prompts.push(prompt.text.clone()));
-            self.steps = shared.scripts().get(&prompt.text).cloned().expect("a prompt with a script");
+            // What is asked now comes last.
+            let asked = prompt.text.rsplit("\n\n").next().unwrap_or_default();
+            self.steps = shared.scripts().get(asked).cloned().expect("a prompt with a script");
             Ok(())
         };
         shared.faults.around("prompt", take, failure).await

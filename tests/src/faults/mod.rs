@@ -10,7 +10,7 @@ mod store;
 mod watcher;
 mod workspace;
 
-pub use agent::{OBEDIENT, STUBBORN, ScriptedAgent, Seen, Step};
+pub use agent::{FORGETFUL, OBEDIENT, STUBBORN, ScriptedAgent, Seen, Step};
 pub use bench::{AGENT, Bench, WORK};
 pub use dispatching::Dispatching;
 pub use plan::{Fault, Faults, Gate, When};

@@ -42,7 +42,9 @@ pub struct SessionSpec {
     /// are answered by the turn, whatever this says.
     pub permissions: PermissionPolicy,
     /// The agent's own id of a conversation to go on with, where the agent can; otherwise it begins a new
-    /// one, and says which of the two happened in a notice.
+    /// one, and says which of the two happened in a notice. An agent of a chat that
+    /// [starts](AgentSession::start) with [`SessionNew`](crate::agent::NoticeCode::SessionNew) is told the chat's
+    /// [record](crate::replay::record) before its prompt.
     pub resume: Option<String>,
     /// The claim under which that was recorded. A kept agent remembers all of the conversation only if it ran that
     /// turn: any node may have.
@@ -56,7 +58,7 @@ pub struct SessionSpec {
 /// What is asked of the agent in one turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
-    /// The user's words.
+    /// The user's words; behind the record of the chat for an agent that does not remember it.
     pub text: String,
 }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use dispatch_core::{
     agent::Failure,
+    conversation::Message,
     frame::FrameBody,
     ids::MessageId,
-    ports::{AgentControl, AgentConversation, CancelFlag, Prompt, Release, StoreError},
+    ports::{AgentControl, AgentConversation, CancelFlag, Lineage, Prompt, Release, Store, StoreError},
     profile::{Conversation, Stop},
     routing::Route,
-    task::TerminalReason,
+    task::{TerminalReason, TurnKey},
     turn::{Effect, Event, Outcome},
 };
 
@@ -142,6 +143,7 @@ impl RunningTurn {
         let Settler { ports, key, .. } = self.settler.clone();
         let (mut spec, workspace, lineage) = (self.spec.clone(), self.workspace.clone(), self.lineage);
         let is_told = self.backend.profile().conversation == Conversation::Told;
+        let if_forgotten = (lineage == Some(Lineage::Chat)).then(|| history(Arc::clone(&ports.store), key));
         let spec = async move {
             if let Some(lineage) = lineage {
                 let worktree = worktree_name(workspace).await;
@@ -152,12 +154,11 @@ impl RunningTurn {
                 }
             }
             if is_told {
-                let found = persistently(|| ports.store.history(&key)).await;
-                spec.history = found.map_err(|error| not_found(&error, "the chat's history"))?;
+                spec.history = history(ports.store, key).await?;
             }
             Ok(spec)
         };
-        self.session = Some(Session::open(Arc::clone(&self.backend), spec));
+        self.session = Some(Session::open(Arc::clone(&self.backend), spec, if_forgotten));
     }
 
     fn collect(&mut self) {
@@ -235,6 +236,12 @@ impl RunningTurn {
         self.cancel = CancelFlag::default();
         self.cancel.clone()
     }
+}
+
+/// What was said in the chat before.
+async fn history(store: Arc<dyn Store>, key: TurnKey) -> Result<Vec<Message>, Failure> {
+    let found = persistently(|| store.history(&key)).await;
+    found.map_err(|error| not_found(&error, "the chat's history"))
 }
 
 async fn worktree_name(calls: Option<WorkspaceCalls>) -> String {
