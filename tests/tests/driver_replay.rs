@@ -113,6 +113,23 @@ async fn a_stop_does_not_wait_for_the_history() {
     assert_eq!(bench.agent.seen().prompts.len(), 2);
 }
 
+/// Its new conversation may be recorded by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_was_not_told_in_the_end_is_not_kept() {
+    let chat = Chat::begin().await;
+    let Chat { bench, node, .. } = &chat;
+    let held = bench.faults.hold("record_prompt_sent", 3, When::Before);
+    let task = chat.task(ASKED).await;
+    let turn = bench.start(node, task.id);
+    held.reached().await;
+    node.stop(task.id).await.unwrap();
+    held.open();
+    bench.ended(turn).await;
+    assert_ended(&bench.record(task.id).await, TaskState::Cancelled, TerminalReason::Stopped);
+    assert_eq!(bench.agent.seen().closes.last(), Some(&Close::Kill));
+    assert_eq!(bench.agent.seen().prompts.len(), 2);
+}
+
 /// On routes where each task has a conversation of its own, the chat was never part of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resumed_task_with_a_conversation_of_its_own_is_told_nothing() {

@@ -151,6 +151,8 @@ impl Owner {
         };
         let prompt = match self.inbox.recv().await {
             Some(Command::Prompt(Prompt { text })) => Prompt { text: record.unwrap_or_default() + &text },
+            // Kept, it would be taken for one that remembers what it was never told.
+            Some(Command::Close(_)) if record.is_some() => return Close::Kill,
             Some(Command::Close(how)) => return how,
             None => return Close::Kill,
         };
