@@ -1,5 +1,7 @@
 //! Messages and their parts, and how streamed frames fold into them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -104,11 +106,15 @@ pub struct Message {
 }
 
 /// Folds a turn's frames into the parts of its message. The turn does it from memory, recovery from the
-/// frame log: one durable copy, one way to read it.
+/// frame log: one durable copy, one way to read it. What a frame costs does not depend on how many came before.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Transcript {
     parts: Vec<Part>,
     usage: Usage,
+    /// Where each tool call is among the parts, by its id.
+    calls: BTreeMap<String, usize>,
+    /// Where the plan is among the parts.
+    plan: Option<usize>,
 }
 
 impl Transcript {
@@ -131,19 +137,28 @@ impl Transcript {
     }
 
     fn put_tool_call(&mut self, newer: &ToolCall) {
-        let same =
-            |part: &&mut Part| matches!(part, Part::ToolCall { tool_call } if tool_call.id == newer.id);
-        match self.parts.iter_mut().rev().find(same) {
-            Some(part) => *part = Part::ToolCall { tool_call: newer.clone() },
-            None => self.parts.push(Part::ToolCall { tool_call: newer.clone() }),
+        let known = self.calls.get(&newer.id).copied();
+        let at = self.put(known, Part::ToolCall { tool_call: newer.clone() });
+        if known.is_none() {
+            self.calls.insert(newer.id.clone(), at);
         }
     }
 
     fn put_plan(&mut self, newer: &[PlanEntry]) {
-        let newer = Part::Plan { entries: newer.to_vec() };
-        match self.parts.iter_mut().find(|part| matches!(part, Part::Plan { .. })) {
-            Some(part) => *part = newer,
-            None => self.parts.push(newer),
+        self.plan = Some(self.put(self.plan, Part::Plan { entries: newer.to_vec() }));
+    }
+
+    /// Replaces the part at `known`, or adds one; returns where it is.
+    fn put(&mut self, known: Option<usize>, newer: Part) -> usize {
+        match known.and_then(|at| Some((at, self.parts.get_mut(at)?))) {
+            Some((at, part)) => {
+                *part = newer;
+                at
+            }
+            None => {
+                self.parts.push(newer);
+                self.parts.len() - 1
+            }
         }
     }
 

@@ -55,6 +55,9 @@ impl Deref for Handle {
 
 struct Shared {
     queue: Mutex<Queue>,
+    /// What was written or is being written. Locked apart from the queue: folding takes longer than queueing, for which
+    /// the turn waits.
+    transcript: Mutex<Transcript>,
     /// Something is to be written, flushed, or the writer is dropped.
     work: Notify,
     /// A write was made, or the writer gave up.
@@ -67,7 +70,6 @@ struct Queue {
     weight: usize,
     flushes: Vec<oneshot::Sender<()>>,
     message: Option<MessageId>,
-    transcript: Transcript,
     /// The store gave up or fenced the turn off: nothing is written any more.
     lost: Option<Lost>,
     closed: bool,
@@ -90,8 +92,12 @@ pub(crate) enum Lost {
 
 impl Writer {
     pub(crate) fn spawn(store: Arc<dyn Store>, publisher: Arc<dyn Publisher>, turn: TurnKey) -> Self {
-        let shared =
-            Arc::new(Shared { queue: Mutex::default(), work: Notify::new(), progress: Notify::new() });
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            transcript: Mutex::default(),
+            work: Notify::new(),
+            progress: Notify::new(),
+        });
         tokio::spawn(write(Arc::clone(&shared), store, publisher, turn));
         Self { shared: Arc::new(Handle(shared)) }
     }
@@ -147,7 +153,7 @@ impl Writer {
 
     /// Looks at what has been written.
     pub(crate) fn with_transcript<T>(&self, look: impl FnOnce(&Transcript) -> T) -> T {
-        look(&self.queue().transcript)
+        look(&self.shared.transcript())
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -160,6 +166,10 @@ impl Shared {
         // The queue is consistent between any two statements, so a panic elsewhere does not spoil it.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn transcript(&self) -> MutexGuard<'_, Transcript> {
+        self.transcript.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 async fn write(shared: Arc<Shared>, store: Arc<dyn Store>, publisher: Arc<dyn Publisher>, turn: TurnKey) {
@@ -171,6 +181,7 @@ async fn write(shared: Arc<Shared>, store: Arc<dyn Store>, publisher: Arc<dyn Pu
         }
         last = Some(Instant::now());
         let Work { frames, flushes, message, closed } = shared.take();
+        shared.fold(&frames);
         if let Err(lost) = append(&*store, &turn, batch, message, frames, &*publisher).await {
             return shared.give_up(lost);
         }
@@ -213,11 +224,13 @@ impl Shared {
         let queue = &mut *queue;
         queue.weight = 0;
         let frames = std::mem::take(&mut queue.frames);
-        for frame in &frames {
-            queue.transcript.push(frame);
-        }
         let flushes = std::mem::take(&mut queue.flushes);
         Work { frames, flushes, message: queue.message, closed: queue.closed }
+    }
+
+    fn fold(&self, frames: &[FrameBody]) {
+        let mut transcript = self.transcript();
+        frames.iter().for_each(|frame| transcript.push(frame));
     }
 
     fn give_up(&self, lost: Lost) {

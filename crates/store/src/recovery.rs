@@ -1,5 +1,7 @@
 //! How a turn ends that its own node cannot end any more (SPEC D6): from its frame log alone.
 
+use std::collections::BTreeSet;
+
 use dispatch_core::{
     agent::{Answer, ToolStatus},
     conversation::{Part, Transcript},
@@ -87,14 +89,14 @@ fn close_tools(transcript: &Transcript) -> Vec<FrameBody> {
 }
 
 fn cancel_permissions(frames: &[FrameBody]) -> Vec<FrameBody> {
-    let mut open = Vec::new();
+    let mut open = BTreeSet::new();
     for frame in frames {
         match frame {
-            FrameBody::PermissionRequest { request, .. } => open.push(request.id.clone()),
-            FrameBody::PermissionResolved { id, .. } => open.retain(|waiting| waiting != id),
-            _ => {}
-        }
+            FrameBody::PermissionRequest { request, .. } => open.insert(&request.id),
+            FrameBody::PermissionResolved { id, .. } => open.remove(id),
+            _ => continue,
+        };
     }
-    let resolve = |id| FrameBody::PermissionResolved { id, answer: Answer::Cancelled };
+    let resolve = |id: &String| FrameBody::PermissionResolved { id: id.clone(), answer: Answer::Cancelled };
     open.into_iter().map(resolve).collect()
 }

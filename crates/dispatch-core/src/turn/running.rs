@@ -1,22 +1,28 @@
 //! What a turn remembers of the agent's stream: open tool calls, open permissions, how much was stored.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     agent::{
         AgentCommand, AgentSettings, AgentUpdate, Answer, Notice, NoticeCode, PermissionRequest, ToolCall,
-        ToolStatus,
+        ToolCallPatch, ToolStatus,
     },
     frame::{FrameBody, push_merged},
     permission::{self, PermissionRule},
     task::PermissionPolicy,
 };
 
-/// What a turn remembers of the agent's stream.
+/// What a turn remembers of the agent's stream. What an update costs does not depend on how many came before.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Stream {
     tools: BTreeMap<String, ToolCall>,
-    asking: Vec<PermissionRequest>,
+    /// How many of the tool calls are open.
+    open_tools: usize,
+    /// The ids of the open requests for leave.
+    asking: BTreeSet<String>,
     commands: Vec<AgentCommand>,
     settings: AgentSettings,
     stored: u64,
@@ -71,15 +77,7 @@ impl Stream {
             AgentUpdate::Reasoning(content) if content.is_empty() => {}
             AgentUpdate::Reasoning(content) => push_merged(frames, FrameBody::ReasoningDelta { content }),
             AgentUpdate::ToolCall(patch) => {
-                let call = match self.tools.remove(&patch.id) {
-                    Some(mut call) => {
-                        call.apply(patch);
-                        call
-                    }
-                    None => ToolCall::begin(patch),
-                };
-                push_merged(frames, FrameBody::ToolCall { tool_call: call.clone() });
-                self.tools.insert(call.id.clone(), call);
+                push_merged(frames, FrameBody::ToolCall { tool_call: self.patch_tool(patch) });
             }
             AgentUpdate::Plan(entries) => frames.push(FrameBody::Plan { entries }),
             AgentUpdate::Usage(usage) => frames.push(FrameBody::Usage { usage }),
@@ -94,6 +92,21 @@ impl Stream {
             }
             AgentUpdate::PermissionWithdrawn(_) => {}
         }
+    }
+
+    /// The call as it stands then.
+    fn patch_tool(&mut self, patch: ToolCallPatch) -> ToolCall {
+        let call = match self.tools.remove(&patch.id) {
+            Some(mut call) => {
+                self.open_tools -= usize::from(!call.status.is_terminal());
+                call.apply(patch);
+                call
+            }
+            None => ToolCall::begin(patch),
+        };
+        self.open_tools += usize::from(!call.status.is_terminal());
+        self.tools.insert(call.id.clone(), call.clone());
+        call
     }
 
     /// A non-empty list that differs from the one known replaces it (SPEC T7).
@@ -115,7 +128,7 @@ impl Stream {
     }
 
     fn ask(&mut self, request: PermissionRequest, leave: Leave<'_>, taken: &mut Taken) {
-        if self.asking.iter().any(|open| open.id == request.id) {
+        if self.asking.contains(&request.id) {
             return;
         }
         let id = request.id.clone();
@@ -123,7 +136,7 @@ impl Stream {
         let waits_s = by_policy.is_none().then_some(leave.patience.as_secs());
         taken.frames.push(FrameBody::PermissionRequest { request: request.clone(), waits_s });
         let Some(answer) = by_policy else {
-            self.asking.push(request);
+            self.asking.insert(id);
             return;
         };
         // Only an option "always" that allows is on offer: that is not ours to choose (SPEC 8).
@@ -140,14 +153,12 @@ impl Stream {
 
     /// Takes a request off the list of open ones; `false` when it was not on it.
     pub(super) fn resolve(&mut self, id: &str) -> bool {
-        let before = self.asking.len();
-        self.asking.retain(|open| open.id != id);
-        self.asking.len() < before
+        self.asking.remove(id)
     }
 
     /// Takes all open requests off the list.
     pub(super) fn resolve_all(&mut self) -> Vec<String> {
-        self.asking.drain(..).map(|request| request.id).collect()
+        std::mem::take(&mut self.asking).into_iter().collect()
     }
 
     /// Closes the tool calls that the agent left open, as some agents do (wire trap 7).
@@ -156,6 +167,7 @@ impl Stream {
             call.status = ToolStatus::Cancelled;
             FrameBody::ToolCall { tool_call: call.clone() }
         };
+        self.open_tools = 0;
         self.tools.values_mut().filter(|call| !call.status.is_terminal()).map(close).collect()
     }
 
@@ -163,8 +175,8 @@ impl Stream {
         !self.asking.is_empty()
     }
 
-    pub(super) fn has_open_tool(&self) -> bool {
-        self.tools.values().any(|call| !call.status.is_terminal())
+    pub(super) const fn has_open_tool(&self) -> bool {
+        self.open_tools > 0
     }
 
     /// Bytes stored of this turn so far.

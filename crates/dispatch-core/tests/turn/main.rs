@@ -2,5 +2,6 @@
 
 mod bench;
 mod ends;
+mod floods;
 mod rules;
 mod total;
