@@ -368,7 +368,7 @@ pub enum OptionKind {
     AllowAlways,
     /// Not this time.
     RejectOnce,
-    /// Never.
+    /// Never again; with some agents for ever, so it is not chosen for a user either.
     RejectAlways,
     /// A kind that this build does not know.
     Other,
@@ -402,16 +402,14 @@ impl Answer {
 }
 
 impl PermissionRequest {
-    /// The id of the agent's option that says `answer`: by kind, once only, never an "always" that
-    /// allows. `None` means that the request is answered as cancelled.
+    /// The id of the agent's option that says `answer`: by kind, once only, never an "always", be it to allow or to
+    /// refuse. `None` means that the request is answered as cancelled.
     #[must_use]
     pub fn option_for(&self, answer: Answer) -> Option<&str> {
         let of_kind = |kind| self.options.iter().find(|option| option.kind == kind).map(|o| o.id.as_str());
         match answer {
             Answer::Allow => of_kind(OptionKind::AllowOnce),
-            Answer::Deny | Answer::Lapsed => {
-                of_kind(OptionKind::RejectOnce).or_else(|| of_kind(OptionKind::RejectAlways))
-            }
+            Answer::Deny | Answer::Lapsed => of_kind(OptionKind::RejectOnce),
             Answer::Cancelled => None,
         }
     }
@@ -440,7 +438,7 @@ pub enum NoticeCode {
     SessionNew,
     /// The agent's process was started again after a crash.
     BackendRestarted,
-    /// The agent's process was replaced because it did not obey.
+    /// The agent did not obey a Stop: the turn is cut off, and the conversation goes on in another process.
     BackendRecycled,
     /// The agent named is not available; the native loop runs instead.
     FellBackToNative,
@@ -552,7 +550,10 @@ mod tests {
         assert_eq!(asked.option_for(Answer::Allow), Some("AllowOnce"));
         assert_eq!(asked.option_for(Answer::Deny), Some("RejectOnce"));
         assert_eq!(asked.option_for(Answer::Cancelled), None);
-        assert_eq!(request(&[AllowAlways]).option_for(Answer::Allow), None);
+        let only_always = request(&[AllowAlways, RejectAlways]);
+        for answer in [Answer::Allow, Answer::Deny, Answer::Lapsed, Answer::Cancelled] {
+            assert_eq!(only_always.option_for(answer), None, "{answer:?}");
+        }
     }
 
     #[test]

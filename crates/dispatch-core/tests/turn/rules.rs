@@ -1,7 +1,9 @@
 //! Single promises of SPEC 4 and 5, each by its exact effects.
 
 use dispatch_core::{
-    agent::{Answer, End, EndedHow, ToolStatus, Usage},
+    agent::{Answer, End, EndedHow, NoticeCode, ToolStatus, Usage},
+    conversation::{Part, Transcript},
+    frame::FrameBody,
     ports::{Close, Release, WriteAnswer},
     profile::Stop,
     task::TerminalReason,
@@ -115,4 +117,70 @@ fn a_worktree_of_an_earlier_attempt_goes_even_if_it_could_not_be_found_again() {
         let last = events.into_iter().map(|event| bench.feed(event)).last();
         assert_eq!(last, Some(vec![Effect::ReleaseWorkspace(Release::Remove)]), "{:#?}", bench.log);
     }
+}
+
+#[test]
+fn a_tool_call_that_its_agent_leaves_open_is_closed_with_the_turn() {
+    let stop = || Event::StopAccepted(Why::User);
+    let ends = [
+        vec![completed()],
+        vec![failed()],
+        vec![crashed()],
+        vec![ended(EndedHow::Cancelled)],
+        vec![stop(), completed()],
+        vec![stop(), ended(EndedHow::Cancelled)],
+        vec![stop(), crashed()],
+        vec![stop(), Event::Hurried],
+        vec![Event::Elapsed(Timer::Silence), completed()],
+    ];
+    for profile in PROFILES {
+        // One that ends with the last rung of its ladder, too.
+        let deaf = [vec![stop()], vec![Event::Elapsed(Timer::Stop); profile.stop.len()]].concat();
+        for end in ends.iter().chain([&deaf]) {
+            let mut bench = running(&plan(profile));
+            let tools = ["done", "begun", "announced"];
+            let stand = [ToolStatus::Completed, ToolStatus::InProgress, ToolStatus::Pending];
+            let said = tools.iter().zip(stand).map(|(id, status)| tool(id, status));
+            let mut effects: Effects = said.chain(end.clone()).flat_map(|event| bench.feed(event)).collect();
+            effects.extend(bench.finish());
+            let mut transcript = Transcript::default();
+            for effect in effects {
+                match effect {
+                    Effect::Append(frames) => frames.iter().for_each(|frame| transcript.push(frame)),
+                    Effect::Settle(_) => {
+                        let closed: Vec<_> = transcript.parts().iter().map(status_of).collect();
+                        let expected = [ToolStatus::Completed, ToolStatus::Cancelled, ToolStatus::Cancelled];
+                        assert_eq!(closed, expected.map(Some), "{}: {:#?}", profile.name, bench.log);
+                    }
+                    _ => {}
+                }
+            }
+            assert_eq!(transcript.parts().len(), tools.len(), "{}: {:#?}", profile.name, bench.log);
+        }
+    }
+}
+
+fn status_of(part: &Part) -> Option<ToolStatus> {
+    match part {
+        Part::ToolCall { tool_call } => Some(tool_call.status),
+        _ => None,
+    }
+}
+
+/// Where others share the process, it is replaced only when they have done with it.
+#[test]
+fn an_agent_that_does_not_obey_is_not_said_to_be_gone_already() {
+    let mut bench = running(&plan(&WARM));
+    bench.feed(Event::StopAccepted(Why::User));
+    let effects = bench.feed(Event::Elapsed(Timer::Stop));
+    let told = effects.iter().find_map(|effect| match effect {
+        Effect::Append(frames) => frames.iter().find_map(|frame| match frame {
+            FrameBody::Notice { code: NoticeCode::BackendRecycled, text } => Some(text.as_str()),
+            _ => None,
+        }),
+        _ => None,
+    });
+    let words =
+        "goose did not stop when it was asked: this turn is cut off, and the next one gets another process";
+    assert_eq!(told, Some(words), "{:#?}", bench.log);
 }

@@ -135,12 +135,16 @@ impl Turn {
         }
     }
 
-    /// What is said when a warm agent that did not do as it was asked is to be replaced (SPEC S4).
+    /// What is said when a warm agent did not do as it was asked (SPEC S4): its process is replaced, at once where it is
+    /// this conversation's alone, else when the other turns on it have ended.
     fn recycling(&self, rung: usize) -> Option<Effect> {
         if rung != 1 || self.plan.profile.life != Life::Warm {
             return None;
         }
-        let text = format!("{} did not stop when it was asked: its process is replaced", self.plan.agent);
+        let text = format!(
+            "{} did not stop when it was asked: this turn is cut off, and the next one gets another process",
+            self.plan.agent
+        );
         Some(Effect::Append(vec![FrameBody::Notice { code: NoticeCode::BackendRecycled, text }]))
     }
 
