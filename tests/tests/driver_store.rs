@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use boocoder_tests::faults::{Bench, Fault, Record, WORK, When};
+use boocoder_tests::faults::{Bench, Fault, Record, Step, WORK, When};
 use dispatch_core::{
-    agent::NoticeCode,
+    agent::{AgentUpdate, EndedHow, NoticeCode},
     change::CheckpointKind,
     ids::TaskId,
-    ports::{Recovered, RecoveredAs, StopAnswer, Store},
+    ports::{Lineage, Recovered, RecoveredAs, StopAnswer, Store},
     task::{Task, TaskState, TerminalReason},
 };
 use dispatch_driver::{TurnReport, inbox, run_turn};
@@ -365,4 +365,36 @@ async fn a_route_that_cannot_be_recorded_leaves_the_task_to_recovery() {
         drop(node);
         recover_and_go_on(&bench, &task, false, "record_route").await;
     }
+}
+
+/// An agent may name its conversation anew while it works, and just before it is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_name_of_a_conversation_is_recorded_before_the_end() {
+    let bench = Bench::new().await;
+    let named = |name: &str| Step::Say(vec![AgentUpdate::Conversation(name.into())]);
+    bench.agent.script("renames", &[named("second"), named("third"), Step::End(EndedHow::Completed)]);
+    let task = bench.task("renames").await;
+    let (_, claim) = bench.claim(task.id).await;
+    let key = claim.key();
+    let second = bench.faults.hold("record_agent_session", 2, When::Before);
+    let recorded = bench.faults.hold("record_agent_session", 2, When::After);
+    let settling = bench.faults.hold("settle", 1, When::Before);
+    let (_handle, inbox) = inbox();
+    let config = bench.config();
+    let looked_at = async {
+        second.reached().await;
+        // All but the end is recorded.
+        bench.faults.until_made("record_checkpoint", 2).await;
+        second.open();
+        recorded.reached().await;
+        recorded.open();
+        settling.reached().await;
+        let worktree = bench.record(task.id).await.checkpoints[0].worktree.clone();
+        let found = bench.store.agent_session(&key, Lineage::Chat, &worktree).await.expect("a store");
+        settling.open();
+        found.map(|(conversation, _)| conversation.id)
+    };
+    let (report, found) = tokio::join!(run_turn(bench.ports(), &config, claim, inbox), looked_at);
+    assert_eq!(found.as_deref(), Some("third"));
+    assert!(matches!(report, TurnReport::Settled { state: TaskState::Completed, .. }), "{report:?}");
 }

@@ -5,6 +5,7 @@
 //! workspace, agent and watchers around it. [`FanOut`] is where a process's watchers get their frames.
 
 mod contained;
+mod conversation;
 mod course;
 mod dispatcher;
 mod fan_out;

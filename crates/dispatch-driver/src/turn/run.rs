@@ -8,7 +8,8 @@ use dispatch_core::{
     agent::{End, EndedHow, Failure, OwnSettings},
     ids::MessageId,
     ports::{
-        AgentControl, AgentConversation, Backend, CancelFlag, Lineage, SessionInfo, SessionSpec, WriteAnswer,
+        AgentControl, AgentConversation, Backend, CancelFlag, Lineage, SessionInfo, SessionSpec,
+        WorkspaceInfo, WriteAnswer,
     },
     profile::Conversation,
     task::{Claim, TerminalReason},
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 
 use super::{Ports, TurnConfig, TurnReport};
 use crate::{
+    conversation::OwnConversation,
     course::Course,
     inbox::Inbox,
     kept::Kept,
@@ -32,7 +34,7 @@ use crate::{
 enum Answered {
     Event(Event),
     Nothing,
-    WorkspaceReady(PathBuf),
+    WorkspaceReady(WorkspaceInfo),
     MessageBegun(WriteAnswer, MessageId),
     Settled(WriteAnswer, TurnReport),
     Requeued(WriteAnswer),
@@ -63,7 +65,7 @@ pub(super) struct RunningTurn {
     /// Where the conversation that the agent goes on with is to be found.
     lineage: Option<Lineage>,
     /// The agent's conversation, once it is known.
-    conversation: Option<AgentConversation>,
+    conversation: Arc<OwnConversation>,
     report: TurnReport,
     store_lost: bool,
 }
@@ -99,6 +101,7 @@ impl RunningTurn {
         let workspace = worktree.map(|(spec, _)| {
             WorkspaceCalls::new(Arc::clone(&ports.workspace), Arc::clone(&ports.store), key, spec)
         });
+        let conversation = Arc::new(OwnConversation::new(Arc::clone(&ports.store), key));
         let writer = Writer::spawn(Arc::clone(&ports.store), Arc::clone(&ports.publisher), key);
         let spec = SessionSpec {
             task: task.id,
@@ -147,7 +150,7 @@ impl RunningTurn {
             prompt: task.input,
             message: None,
             lineage,
-            conversation: None,
+            conversation,
             report: TurnReport::Abandoned,
             store_lost: false,
         }
@@ -195,7 +198,7 @@ impl RunningTurn {
                     Some(News::Conversation(id)) => self.record_conversation(id),
                     Some(News::Event(event)) => {
                         if let Event::SessionReady(SessionInfo { agent_session: Some(id), own, .. }) = &event {
-                            self.conversation = Some(AgentConversation { id: id.clone(), own: own.clone() });
+                            self.conversation.set(AgentConversation { id: id.clone(), own: own.clone() });
                         }
                         self.timers.news();
                         return event;
@@ -234,8 +237,9 @@ impl RunningTurn {
         Some(match answered {
             Ok(Answered::Event(event)) => event,
             Ok(Answered::Nothing) => return None,
-            Ok(Answered::WorkspaceReady(path)) => {
+            Ok(Answered::WorkspaceReady(WorkspaceInfo { path, id, .. })) => {
                 self.spec.cwd = path;
+                self.conversation.set_worktree(id);
                 Event::WorkspaceReady
             }
             Ok(Answered::MessageBegun(answer, id)) => {

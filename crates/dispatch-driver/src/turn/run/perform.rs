@@ -72,7 +72,7 @@ impl RunningTurn {
                         base = info.base_commit,
                         "worktree ready"
                     );
-                    Answered::WorkspaceReady(info.path)
+                    Answered::WorkspaceReady(info)
                 }
                 Err(error) => Answered::Event(Event::WorkspaceFailed(error.into_failure())),
             }
@@ -106,12 +106,9 @@ impl RunningTurn {
     /// What an interrupted task can be resumed with is recorded before that can be needed.
     fn record_prompt_sent(&mut self) {
         let Settler { ports, key, .. } = self.settler.clone();
-        let (conversation, workspace) = (self.conversation.clone(), self.workspace.clone());
+        let conversation = Arc::clone(&self.conversation);
         let recorded = async move {
-            if let Some(conversation) = conversation {
-                let worktree = worktree_name(workspace).await;
-                persistently(|| ports.store.record_agent_session(&key, &conversation, &worktree)).await?;
-            }
+            conversation.record().await?;
             persistently(|| ports.store.record_prompt_sent(&key)).await
         };
         self.calls.spawn(async move {
@@ -122,18 +119,11 @@ impl RunningTurn {
         });
     }
 
-    /// Without it the conversation cannot be gone on with; that is no reason to end the turn.
     pub(super) fn record_conversation(&mut self, id: String) {
-        let Settler { ports, key, .. } = self.settler.clone();
-        let workspace = self.workspace.clone();
-        let conversation = AgentConversation { id, ..self.conversation.take().unwrap_or_default() };
-        self.conversation = Some(conversation.clone());
+        self.conversation.rename(id);
+        let conversation = Arc::clone(&self.conversation);
         self.calls.spawn(async move {
-            let worktree = worktree_name(workspace).await;
-            let recorded = || ports.store.record_agent_session(&key, &conversation, &worktree);
-            if let Err(error) = persistently(recorded).await {
-                tracing::warn!(task = %key.task, %error, "the agent's conversation could not be recorded");
-            }
+            conversation.try_to_record().await;
             Answered::Nothing
         });
     }
@@ -176,7 +166,10 @@ impl RunningTurn {
             outcome.words.get_or_insert_default().push_str(&kept);
         }
         let (settler, message) = (self.settler.clone(), self.message);
+        let conversation = Arc::clone(&self.conversation);
         self.calls.spawn(async move {
+            // Nothing of the turn can be recorded after its end.
+            conversation.try_to_record().await;
             let (state, reason) = (outcome.state, outcome.reason);
             match settler.settle(outcome, message).await {
                 Ok((answer, change)) => {
