@@ -1,13 +1,15 @@
-//! A dispatcher's end (SPEC D7), its lease (D5), and a store that is away.
+//! A dispatcher's end (SPEC D7), its lease (D5) and what it hears when it renews that, and a store that is away.
 
 use std::time::{Duration, Instant};
 
 use boocoder_tests::faults::{Bench, Fault, STUBBORN, Step, WORK, When};
 use dispatch_core::{
     agent::EndedHow,
-    ports::Close,
+    ids::{ChatId, Timestamp},
+    ports::{Close, Records, WarmAgent},
     profile::Stop,
-    task::{TaskState, TerminalReason},
+    routing::Route,
+    task::{Name, TaskState, TerminalReason},
 };
 use dispatch_driver::{DispatcherConfig, Shutdown, Summary};
 
@@ -274,4 +276,53 @@ async fn a_lost_lease_ends_a_turn_whose_frames_wait_for_a_store_that_is_away() {
     bench.faults.until_made("join", 2).await;
     assert!(closed.elapsed() < Duration::from_secs(10), "{:?}", closed.elapsed());
     dispatching.end(Shutdown::Now).await;
+}
+
+fn kept_for(chat: ChatId) -> Vec<WarmAgent> {
+    let (started_at, idle_since) = (Timestamp(0), Timestamp(0));
+    let agent = Name::new("scripted").expect("a name");
+    let (route, chat) = (Route::WarmAcp, Some(chat));
+    vec![WarmAgent { agent, route, chat, pid: 1, turns: 1, started_at, idle_since }]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_chat_is_let_go_of_once_at_a_time_and_not_faster_than_the_lease_is_renewed() {
+    let bench = Bench::new().await;
+    let task = bench.task(WORK).await;
+    bench.agent.keep(kept_for(task.chat));
+    let _node = bench.node().await;
+    let renewed = || bench.faults.made("renew");
+    let renew = async || {
+        let before = renewed();
+        bench.faults.ring(1);
+        bench.faults.until_made("renew", before + 1).await;
+    };
+    renew().await;
+    bench.faults.until_made("record_warm", 1).await;
+
+    let closing = bench.faults.hold("close_chats", 1, When::Before);
+    bench.store.close_session(task.session).await.expect("a store");
+    closing.reached().await;
+    for _ in 0..3 {
+        renew().await;
+    }
+    assert_eq!(bench.faults.made("close_chats"), 1, "it is under way");
+
+    // Something is kept for it still, or again.
+    bench.faults.deafen();
+    closing.open();
+    bench.faults.until_made("close_chats", 2).await;
+    let second = Instant::now();
+    bench.faults.until_made("close_chats", 4).await;
+    assert!(second.elapsed() >= Duration::from_secs(3), "{:?}", second.elapsed());
+
+    // That it is gone is told without being asked for.
+    let closing = bench.faults.hold("close_chats", bench.faults.made("close_chats") + 1, When::Before);
+    closing.reached().await;
+    bench.agent.keep(vec![]);
+    let (renewals, told) = (renewed(), bench.faults.made("record_warm"));
+    closing.open();
+    bench.faults.until_made("record_warm", told + 1).await;
+    assert_eq!(bench.store.warm().await.expect("a store").len(), 0);
+    assert!(renewed() <= renewals + 1, "it does not wait for a renewal");
 }

@@ -8,6 +8,7 @@ use dispatch_core::ids::ChatId;
 use dispatch_core::ports::{Agents, Backend, WarmAgent};
 use dispatch_core::routing::{AgentFacts, Route, Routes};
 use dispatch_core::task::Name;
+use tokio::task::JoinSet;
 
 use crate::launch::Launcher;
 use crate::pool::Keeper;
@@ -77,9 +78,13 @@ impl Agents for RegisteredAgents {
     }
 
     async fn close_chats(&self, chats: &[ChatId]) {
+        // One waits for its turns, and must not keep the others from being told.
+        let mut closing = JoinSet::new();
         for keeper in &self.keepers {
-            keeper.close_chats(chats).await;
+            let (keeper, chats) = (Arc::clone(keeper), chats.to_vec());
+            closing.spawn(async move { keeper.close_chats(&chats).await });
         }
+        closing.join_all().await;
     }
 
     async fn end_idle(&self) {

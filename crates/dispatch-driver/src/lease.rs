@@ -1,6 +1,10 @@
 //! Keeping a node's lease, and hearing what the record has for the node.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use dispatch_core::{
     ids::ChatId,
@@ -68,6 +72,7 @@ pub(crate) struct Keeper {
     pub(crate) kept: Arc<Kept>,
     pub(crate) running: Arc<Running>,
     pub(crate) news: Arc<News>,
+    pub(crate) closing: Arc<Closing>,
 }
 
 impl Keeper {
@@ -121,14 +126,24 @@ impl Keeper {
         for PermissionAnswer { task, id, answer } in answers {
             self.running.tell(task, Signal::Answer { id, answer });
         }
-        if !closed.is_empty() {
-            let (agents, news) = (Arc::clone(&self.agents), Arc::clone(&self.news));
-            tokio::spawn(async move {
-                contained_close(agents, closed).await;
-                // What is kept now is recorded with the next renewal: somebody waits to hear of it.
-                news.look.notify_one();
-            });
-        }
+        closed.into_iter().for_each(|chat| self.close(chat));
+    }
+
+    /// Lets go of what is kept for a chat, in a task of its own: that lasts until its turn has ended. Each renewal tells
+    /// of the chat again until the record knows that nothing is kept for it.
+    fn close(&self, chat: ChatId) {
+        let Some(closing) = Closing::begin(&self.closing, chat) else { return };
+        let (agents, kept, every) =
+            (Arc::clone(&self.agents), Arc::clone(&self.kept), Pace::of(&self.lease).every);
+        tokio::spawn(async move {
+            // A backend that panics does not take the lease with it.
+            if contained(agents.close_chats(&[chat])).await.is_err() {
+                tracing::error!(%chat, "what is kept for a closed chat could not be let go");
+            }
+            drop(closing);
+            // Somebody waits to hear of it.
+            kept.tell(Instant::now() + every).await;
+        });
     }
 
     /// Its turns end, and so does what is kept: others may go on with both.
@@ -144,10 +159,28 @@ impl Keeper {
     }
 }
 
-/// A backend that panics does not take the lease with it.
-async fn contained_close(agents: Arc<dyn Agents>, chats: Vec<ChatId>) {
-    if contained(agents.close_chats(&chats)).await.is_err() {
-        tracing::error!("what is kept for closed chats could not be let go");
+/// The closed chats for which what is kept is being let go.
+#[derive(Default)]
+pub(crate) struct Closing(Mutex<BTreeSet<ChatId>>);
+
+/// One of them; not any more once this is dropped.
+struct ClosingChat(Arc<Closing>, ChatId);
+
+impl Closing {
+    /// `None` when it is under way.
+    fn begin(this: &Arc<Self>, chat: ChatId) -> Option<ClosingChat> {
+        this.chats().insert(chat).then(|| ClosingChat(Arc::clone(this), chat))
+    }
+
+    fn chats(&self) -> MutexGuard<'_, BTreeSet<ChatId>> {
+        // A set is whole between any two statements.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for ClosingChat {
+    fn drop(&mut self) {
+        self.0.chats().remove(&self.1);
     }
 }
 

@@ -76,6 +76,7 @@ impl Node {
             kept: Arc::clone(&kept),
             running: Arc::clone(&running),
             news: Arc::clone(&news),
+            closing: Arc::default(),
         };
         // From here on, before anybody looks for the first time: nothing falls between.
         let listening =

@@ -127,9 +127,14 @@ struct Shared {
     profile: &'static BackendProfile,
     scripts: Mutex<HashMap<String, Vec<Step>>>,
     seen: watch::Sender<Seen>,
+    kept: Mutex<Vec<WarmAgent>>,
 }
 
 impl Shared {
+    fn kept(&self) -> MutexGuard<'_, Vec<WarmAgent>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn scripts(&self) -> MutexGuard<'_, HashMap<String, Vec<Step>>> {
         self.scripts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,7 +147,13 @@ impl Shared {
 impl ScriptedAgent {
     pub(super) fn new(faults: Arc<Faults>, profile: &'static BackendProfile) -> Self {
         let seen = watch::Sender::new(Seen::default());
-        Self { shared: Arc::new(Shared { faults, profile, scripts: Mutex::default(), seen }) }
+        let (scripts, kept) = (Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { faults, profile, scripts, seen, kept }) }
+    }
+
+    /// What it says that is kept between turns from now on.
+    pub fn keep(&self, kept: Vec<WarmAgent>) {
+        *self.shared.kept() = kept;
     }
 
     /// What it does when it is given this prompt.
@@ -188,11 +199,11 @@ impl Agents for ScriptedAgent {
 
     fn warm(&self) -> Vec<WarmAgent> {
         self.shared.faults.at_once("warm");
-        vec![]
+        self.shared.kept().clone()
     }
 
     async fn close_chats(&self, _: &[ChatId]) {
-        self.shared.faults.at_once("close_chats");
+        self.shared.faults.before("close_chats").await;
     }
 
     async fn end_idle(&self) {

@@ -212,6 +212,17 @@ impl Pool {
         }
     }
 
+    /// Returns when it is gone, however long a turn uses it.
+    async fn gone(&self, number: u64) {
+        loop {
+            let changed = self.changed.notified();
+            if self.table().get(number).is_none() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// What happened to it while it was idle: it was lost, or not used for too long. Nothing, if a turn has taken it
     /// in this moment, which will see for itself.
     fn retire(&self, number: u64, stint: u64, loss: Option<String>) {
@@ -302,8 +313,11 @@ impl Keeper for Pool {
     }
 
     async fn close_chats(&self, chats: &[ChatId]) {
-        self.table().close_chats(chats);
+        let closed = self.table().close_chats(chats);
         self.end_what_is_idle(|entry| entry.key.is_of(chats), Ending::ChatClosed).await;
+        for number in closed {
+            self.gone(number).await;
+        }
     }
 
     async fn end_idle(&self) {

@@ -27,7 +27,8 @@ pub trait Keeper: Send + Sync {
     /// What is kept now.
     fn warm(&self) -> Vec<WarmAgent>;
 
-    /// Lets go of what is kept for these chats: at once where it is idle, else when its turn ends.
+    /// Lets go of what is kept for these chats: at once where it is idle, else when its turn ends. When this returns,
+    /// nothing of it runs any more; dropping the future takes nothing back.
     async fn close_chats(&self, chats: &[ChatId]);
 
     /// Ends what no turn uses, at once: another node may go on with its conversations. When this returns, nothing of it

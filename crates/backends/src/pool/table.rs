@@ -126,12 +126,16 @@ impl Table {
         self.losses.remove(at).map(|(_, why)| why)
     }
 
-    /// Nothing of these chats is kept any more, nor is anybody told what became of it.
-    pub(super) fn close_chats(&mut self, chats: &[ChatId]) {
+    /// Nothing of these chats is kept any more, nor is anybody told what became of it; returns the numbers of what is
+    /// to go.
+    pub(super) fn close_chats(&mut self, chats: &[ChatId]) -> Vec<u64> {
         self.losses.retain(|(key, _)| !key.is_of(chats));
-        for entry in self.entries.iter_mut().filter(|entry| entry.key.is_of(chats)) {
+        let closed = self.entries.iter_mut().filter(|entry| entry.key.is_of(chats));
+        let closed = closed.map(|entry| {
             entry.doom = Some(Ending::ChatClosed);
-        }
+            entry.number
+        });
+        closed.collect()
     }
 
     /// What is kept, as people see it.

@@ -1,7 +1,10 @@
 //! One process for the turns of a chat.
 
+use std::future::poll_fn;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::Poll;
 
 use backends::pool::{Keeper, Pool, PoolSettings};
 use backends::registry::{Registry, UserAgent, UserQuirks};
@@ -26,6 +29,11 @@ pub fn remembering(state: &TempDir) -> Fixture {
 /// The codes of what a turn was told at its start.
 pub fn told(turn: &Turn) -> Vec<NoticeCode> {
     turn.info.notices.iter().map(|notice| notice.code).collect()
+}
+
+/// Whether it does not come to its end when it is looked after once.
+async fn is_pending(mut future: Pin<&mut impl Future<Output = ()>>) -> bool {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
 }
 
 async fn pid_of(turn: Turn) -> String {
@@ -378,13 +386,18 @@ async fn a_closed_chats_process_ends_and_forgets_its_conversation() {
     assert_nothing_left(&fixture.tag());
     assert!(state.path().join(format!("{conversation}.closed")).exists());
 
-    // One that is closed in its turn ends with it, and one that is opened again goes on.
+    // One that is closed in its turn ends with it, for which closing waits; one that is opened again goes on.
     let mut turn = fixture.start_after(&conversation).await;
     assert_eq!(told(&turn), [NoticeCode::SessionLoaded]);
-    within(agents.close_chats(&[fixture.spec.chat])).await;
+    let chats = [fixture.spec.chat];
+    let mut closing = std::pin::pin!(agents.close_chats(&chats));
+    assert!(is_pending(closing.as_mut()).await, "its turn uses it");
     turn.prompt("/history").await;
     assert_eq!(turn.end().await.how, EndedHow::Completed);
+    assert!(is_pending(closing.as_mut()).await, "its turn has not let go of it");
     assert!(turn.close(Close::Return).await.text().contains("prompts: 2"));
+    within(closing).await;
+    assert_eq!(agents.warm(), []);
     assert_nothing_left(&fixture.tag());
     fixture.over().await;
 }

@@ -140,7 +140,7 @@ pub trait Agents: Send + Sync {
     fn warm(&self) -> Vec<WarmAgent>;
 
     /// Lets go of what is kept for these chats, as they are closed (SPEC R4): at once where it is idle, else
-    /// when its turn ends.
+    /// when its turn ends. When this returns, nothing of it runs any more; dropping the future takes nothing back.
     async fn close_chats(&self, chats: &[ChatId]);
 
     /// Ends what is kept and used by no turn, at once: another node may go on with its conversations. When this
