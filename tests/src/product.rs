@@ -15,7 +15,7 @@ use std::{
 };
 
 pub use finished::{Finished, assert_turn_in_order};
-pub use live::{Live, Serve};
+pub use live::{Live, Serve, signal};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -1,6 +1,7 @@
 //! `kill -9` of `boocoder serve` at random moments, a hundred times, with hostile agents at work on every route at
 //! once: they fork, daemonise, clear their environment and ignore every signal that can be ignored. Nothing of theirs
-//! is left two seconds later, before any restart.
+//! is left two seconds later, before any restart. And the one death that leaves something: that of the dispatcher with
+//! its supervisor.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
 
 use std::{
@@ -13,10 +14,10 @@ use std::{
 
 use boocoder_tests::{
     model_server::ModelServer,
-    product::Machine,
+    product::{Machine, signal},
     queue::{Kind, Site},
     random::{Random, seed},
-    serve::{ESCAPED, escape, serve},
+    serve::{ESCAPED, deltas, escape, freeze, on_both, pids, serve, turn_frames},
     stand_ins::{STAND_INS, StandIn, install, when_told},
 };
 use dispatch_core::{ids::SessionId, task::TaskState};
@@ -50,6 +51,33 @@ fn a_killed_dispatcher_leaves_no_process_on_any_route() {
     }
     println!("lives in which a route was at work: {seen:?}");
     assert!(seen.len() == STAND_INS.len() && seen.values().all(|lives| *lives >= KILLS / 3), "{seen:?}");
+}
+
+#[test]
+fn what_outlives_its_supervisor_too_is_told_of_and_ended_at_the_next_start() {
+    const SIGKILL: i32 = 9;
+    on_both(|kind| {
+        let site = Site::new(kind);
+        let mut killed = serve(&site);
+        let task = site.queue("demo", "/fork 1 plain\n/stall", None);
+        let child =
+            site.wait_for("a child", |site| pids(&deltas(&turn_frames(site, &task))).first().copied());
+        let supervisor = parent(parent(child));
+        // One that stands still cannot see that its dispatcher ends before it.
+        freeze(supervisor);
+        killed.signal(SIGKILL);
+        signal(supervisor, SIGKILL);
+        let _ = killed.finish();
+
+        let left = format!("process {child} of ");
+        let told = left_over(&site.machine);
+        assert!(told.iter().any(|line| line.trim().starts_with(&left)), "{told:?}");
+        let next = serve(&site);
+        Machine::wait_until("its end", || (!site.machine.processes().contains(&child)).then_some(()));
+        assert_eq!(site.wait_for_end(task.id).state, TaskState::Interrupted);
+        assert_eq!(left_over(&site.machine), ["  nothing"]);
+        let _ = next.stop().expect(0);
+    });
 }
 
 struct Victim {
@@ -151,4 +179,15 @@ fn escaped(told: &Path) -> Vec<(u32, String)> {
 
 fn command_line(pid: u32) -> String {
     String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()).replace('\0', " ")
+}
+
+/// What `boocoder doctor` says is left over.
+fn left_over(machine: &Machine) -> Vec<String> {
+    let told = machine.run(["doctor"]).expect(0).stdout;
+    told.into_iter().skip_while(|line| line != "left over").skip(1).collect()
+}
+
+fn parent(pid: u32) -> u32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap()
 }

@@ -259,9 +259,9 @@ fn while_a_worktree_is_made() {
         let mut stopped = serve(&site);
         let task = site.queue("demo", "/write a.txt x\n/say hello", None);
         Machine::wait_until("a worktree", || (!site.machine.worktrees().is_empty()).then_some(()));
-        freeze(stopped.live());
+        freeze(stopped.pid());
         stopped.signal(SIGTERM);
-        thaw(stopped.live());
+        thaw(stopped.pid());
         let _ = stopped.finish().expect(0);
         let waits = site.task(task.id);
         assert_eq!((waits.state, waits.attempt), (TaskState::Pending, 1), "{waits:?}");

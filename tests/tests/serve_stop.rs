@@ -229,9 +229,9 @@ fn while_the_worktree_is_made() {
         let mut serve = serve(&site);
         let task = site.queue("demo", "/say never", None);
         Machine::wait_until("a worktree", || (!site.machine.worktrees().is_empty()).then_some(()));
-        freeze(serve.live());
+        freeze(serve.pid());
         assert_eq!([stop(&site, task.id), stop(&site, task.id)], [Answer::Stopping, Answer::Stopping]);
-        thaw(serve.live());
+        thaw(serve.pid());
         site.wait_for_end(task.id);
         let task = assert_cancelled(&site, task.id, Stopped);
         let kinds: Vec<_> = turn_frames(&site, &task).iter().map(|frame| frame["type"].clone()).collect();
@@ -253,9 +253,9 @@ fn while_the_turn_settles_a_stop_that_comes_first_decides() {
         let agent =
             site.wait_for("the agent", |site| pids(&deltas(&turn_frames(site, &task))).first().copied());
         Machine::wait_until("the agent's end", || (!is_running(agent)).then_some(()));
-        freeze(serve.live());
+        freeze(serve.pid());
         assert_eq!([stop(&site, task.id), stop(&site, task.id)], [Answer::Stopping, Answer::Stopping]);
-        thaw(serve.live());
+        thaw(serve.pid());
         site.wait_for_end(task.id);
         let task = assert_cancelled(&site, task.id, Stopped);
         assert!(deltas(&turn_frames(&site, &task)).ends_with("done"), "the agent had ended by itself");

@@ -183,11 +183,11 @@ fn an_agent_that_missed_a_turn_elsewhere_is_not_asked_to_go_on() {
         let mut first = serve(&site);
         let session = begin(&site);
         let kept = pid(&site, session);
-        freeze(first.live());
+        freeze(first.pid());
         let second = serve(&site);
         assert_ne!(pid(&site, session), kept);
         let _ = second.stop().expect(0);
-        thaw(first.live());
+        thaw(first.pid());
         let task = turn(&site, session, "/pid\n/history");
         let said = said(&site, &task);
         assert!(!said.starts_with(&kept.to_string()) && said.contains("prompts: 3"), "{said}");
@@ -299,14 +299,14 @@ fn a_frozen_dispatcher_has_no_agents_left_before_its_lease_lapses() {
     let session = begin(&site);
     let task = site.queue(AGENT, "/pid\n/stall", Some(session));
     let agent = site.wait_for("its process", |site| pids(&said(site, &task)).first().copied());
-    freeze(serve.live());
+    freeze(serve.pid());
     Machine::wait_until("the end of its agent", || (!is_running(agent)).then_some(()));
     assert_eq!(
         site.sql("SELECT count(*) FROM node WHERE expires_at > now()"),
         "1",
         "nobody may take over yet"
     );
-    thaw(serve.live());
+    thaw(serve.pid());
     site.wait_for_end(task.id);
     let _ = serve.stop().expect(0);
     assert_eq!(site.machine.processes(), Vec::<u32>::new());

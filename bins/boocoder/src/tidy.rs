@@ -41,10 +41,12 @@ fn node_of(tag: &str) -> Option<NodeId> {
     tag.split('/').nth(1)?.parse().ok()
 }
 
-/// A node holds its lock file from before its first process until after its last one, and recovery, which
-/// comes before this, removes those of dead nodes.
+/// A node holds its lock from before its first process until after its last one. When in doubt, it lives.
 fn is_live(data_dir: &Path, node: NodeId) -> bool {
-    data_dir.join("nodes").join(format!("{node}.lock")).exists()
+    store::is_node_running(data_dir, node).unwrap_or_else(|error| {
+        tracing::warn!(%node, %error, "its lock cannot be looked at");
+        true
+    })
 }
 
 /// Tidying that goes on beside a run, so that the run need not wait for it.

@@ -26,6 +26,8 @@ mod rows;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use node_lock::is_node_running;
 #[cfg(feature = "postgres")]
 pub use postgres::{ConnectError, PostgresConfig, PostgresStore};
 #[cfg(feature = "sqlite")]

@@ -50,6 +50,16 @@ impl NodeLock {
     }
 }
 
+/// Whether a process of this machine is this node, whichever engine keeps its record: whether it holds the node's lock
+/// below `data_dir`. That the lock's file is there says nothing: a process that was killed leaves it behind.
+///
+/// # Errors
+/// When the file cannot be looked at.
+pub fn is_node_running(data_dir: &Path, node: NodeId) -> io::Result<bool> {
+    let path = path(&data_dir.join("nodes"), &node.to_string());
+    Ok(matches!(lock(&path, Missing::Leave)?, Found::Held))
+}
+
 /// Whether no live process holds the node's lock; a node without a file has none.
 pub(crate) fn is_free(folder: &Path, node: &str) -> Result<bool, Fault> {
     let path = path(folder, node);

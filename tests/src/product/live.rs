@@ -107,9 +107,8 @@ impl Live {
     ///
     /// # Panics
     /// When `kill` fails.
-    pub fn signal(&self, signal: i32) {
-        let status = Command::new("kill").args([format!("-{signal}"), self.pid().to_string()]).status();
-        assert!(status.expect("kill is installed").success());
+    pub fn signal(&self, number: i32) {
+        signal(self.pid(), number);
     }
 
     /// Waits for its end.
@@ -209,6 +208,15 @@ impl Drop for Serve {
             let _ = live.child.wait();
         }
     }
+}
+
+/// Sends a process a signal, by its number.
+///
+/// # Panics
+/// When `kill` fails.
+pub fn signal(pid: u32, number: i32) {
+    let status = Command::new("kill").args([format!("-{number}"), pid.to_string()]).status();
+    assert!(status.expect("kill is installed").success(), "signal {number} for {pid}");
 }
 
 /// The lines of a stream as they come, read whether somebody waits for them or not.

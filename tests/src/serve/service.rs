@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    product::{Live, Machine, Serve},
+    product::{Live, Machine, Serve, signal},
     queue::{Kind, Site},
 };
 
@@ -53,16 +53,16 @@ pub fn halted(site: &Site, point: &str) -> Live {
 ///
 /// # Panics
 /// When it does not freeze.
-pub fn freeze(live: &Live) {
-    live.signal(SIGSTOP);
-    let stat = || fs::read_to_string(format!("/proc/{}/stat", live.pid())).unwrap_or_default();
+pub fn freeze(pid: u32) {
+    signal(pid, SIGSTOP);
+    let stat = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let is_frozen = || stat().rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
     Machine::wait_until("a frozen process", || is_frozen().then_some(()));
 }
 
 /// Lets a frozen process go on.
-pub fn thaw(live: &Live) {
-    live.signal(SIGCONT);
+pub fn thaw(pid: u32) {
+    signal(pid, SIGCONT);
 }
 
 /// What holds an agent up until the test opens it.
