@@ -4,10 +4,11 @@ use std::fmt::Write;
 
 use super::{DIFFERENCES, Difference, Extent, ROUTES, Route, SCENARIOS, Scenario, WORKERS, Worker};
 
-/// What is to come of a scenario with who works on a route.
+/// What is to come of a scenario with who works on a route: one of these.
 #[must_use]
-pub fn expected(route: &Route, worker: Worker, scenario: &Scenario) -> &'static str {
-    difference(route, worker, scenario).map_or(scenario.expected, |found| found.observed)
+pub fn expected(route: &Route, worker: Worker, scenario: &Scenario) -> Vec<&'static str> {
+    difference(route, worker, scenario)
+        .map_or_else(|| vec![scenario.expected], |found| found.observed.to_vec())
 }
 
 /// What a cell has in place of what its scenario expects, if anything.
@@ -42,7 +43,7 @@ pub fn markdown() -> String {
     }
     text += "\n## Why cells differ\n\n";
     for (place, (observed, why)) in reasons.0.iter().enumerate() {
-        let _ = writeln!(text, "{}. {observed}: {why}", place + 1);
+        let _ = writeln!(text, "{}. {}: {why}", place + 1, observed.join(", or "));
     }
     text
 }
@@ -63,7 +64,7 @@ fn others(route: &Route) -> String {
 
 /// Why cells differ, each reason once.
 #[derive(Default)]
-struct Reasons(Vec<(&'static str, &'static str)>);
+struct Reasons(Vec<(&'static [&'static str], &'static str)>);
 
 impl Reasons {
     /// A tick, or the number of the reason why there is none.
