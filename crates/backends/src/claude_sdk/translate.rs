@@ -21,6 +21,8 @@ use crate::common::{failure, named_tool};
 
 /// Open calls that are remembered; the result of one beyond them takes the place of its diff.
 const REMEMBERED: usize = 256;
+/// The longest id of a call that is shown before it is whole, in bytes.
+const LONGEST_ID: usize = 256;
 /// What their diffs may take, in bytes.
 const MOST_KEPT: usize = 16 * 1024 * 1024;
 
@@ -31,6 +33,8 @@ pub(crate) struct Translator {
     streamed: Streamed,
     /// The diff of each open call, where it is about a file.
     calls: HashMap<u64, Option<ToolContent>>,
+    /// Calls that the model writes: they were shown, and have not come as a whole.
+    begun: Vec<String>,
     tasks: Tasks,
     has_told_retry: bool,
     is_refused: bool,
@@ -130,7 +134,14 @@ impl Translator {
     /// A piece of a message, as it comes from the model.
     fn event(&mut self, mut event: Value, into: &mut Vec<AgentUpdate>) {
         match text(&event, "type") {
-            "message_start" | "content_block_start" => self.streamed = Streamed::default(),
+            "message_start" => {
+                self.streamed = Streamed::default();
+                self.take_back_calls(into);
+            }
+            "content_block_start" => {
+                self.streamed = Streamed::default();
+                self.begin_call(take(&mut event, "content_block").unwrap_or_default(), into);
+            }
             "content_block_delta" => {
                 let mut delta = take(&mut event, "delta").unwrap_or_default();
                 if let Some(piece) = take_text(&mut delta, "text") {
@@ -145,8 +156,26 @@ impl Translator {
         }
     }
 
+    /// The model begins to write a call, whose arguments may take it minutes.
+    fn begin_call(&mut self, mut block: Value, into: &mut Vec<AgentUpdate>) {
+        if !matches!(text(&block, "type"), "tool_use" | "server_tool_use") || self.begun.len() >= REMEMBERED {
+            return;
+        }
+        let Some(id) = take_text(&mut block, "id").filter(|id| id.len() <= LONGEST_ID) else { return };
+        let begun = named_tool::begun(id.clone(), text(&block, "name"));
+        self.begun.push(id);
+        into.push(AgentUpdate::ToolCall(begun));
+    }
+
+    /// Another message has begun: what was not written to its end will not be done.
+    fn take_back_calls(&mut self, into: &mut Vec<AgentUpdate>) {
+        let failed = |id| ToolCallPatch { id, status: Some(ToolStatus::Failed), ..ToolCallPatch::default() };
+        into.extend(self.begun.drain(..).map(failed).map(AgentUpdate::ToolCall));
+    }
+
     fn tool_use(&mut self, mut block: Value, into: &mut Vec<AgentUpdate>, oddities: &mut Oddities) {
         let Some(id) = take_text(&mut block, "id") else { return oddities.add("tool calls without an id") };
+        self.begun.retain(|begun| *begun != id);
         let name = take_text(&mut block, "name").unwrap_or_default();
         let input = take(&mut block, "input").unwrap_or_default();
         into.extend(named_tool::plan(&name, &input).map(AgentUpdate::Plan));
@@ -376,6 +405,63 @@ mod tests {
         );
         assert_eq!(said(&[begin, delta("ab"), block("ab"), block("c")]), text("abc"));
         assert_eq!(said(&[block("a"), block("a")]), text("aa"), "nothing was streamed");
+    }
+
+    fn begun_call(id: &str) -> Value {
+        let block = json!({"type": "tool_use", "id": id, "name": "Write", "input": {}});
+        json!({"type": "stream_event", "event": {"type": "content_block_start", "content_block": block}})
+    }
+
+    fn whole_call(id: &str) -> Value {
+        json!({"type": "assistant", "message": {"content": [
+            {"type": "tool_use", "id": id, "name": "Write", "input": {"file_path": "a", "content": "b"}}]}})
+    }
+
+    fn statuses(updates: &[AgentUpdate]) -> Vec<(&str, ToolStatus)> {
+        let status = |update| match update {
+            &AgentUpdate::ToolCall(ToolCallPatch { ref id, status, .. }) => (id.as_str(), status.unwrap()),
+            other => panic!("{other:?}"),
+        };
+        updates.iter().map(status).collect()
+    }
+
+    /// The model may write its arguments for minutes.
+    #[test]
+    fn a_call_is_shown_when_the_model_begins_to_write_it() {
+        let said = said(&[
+            begun_call("t1"),
+            whole_call("t1"),
+            json!({"type": "stream_event", "event": {"type": "message_start"}}),
+        ]);
+        assert_eq!(statuses(&said), [("t1", ToolStatus::Pending), ("t1", ToolStatus::InProgress)]);
+        let AgentUpdate::ToolCall(begun) = &said[0] else { panic!() };
+        assert_eq!((begun.title.as_deref(), begun.kind.as_deref()), (Some("Write"), Some("edit")));
+        assert_eq!((&begun.input, &begun.content), (&None, &None), "nothing is known of it yet");
+    }
+
+    /// Otherwise a turn whose model fell silent after that would be waited for as one at a tool.
+    #[test]
+    fn a_call_that_the_model_did_not_write_to_its_end_is_not_awaited() {
+        let message = json!({"type": "stream_event", "event": {"type": "message_start"}});
+        let said = said(&[begun_call("t1"), message, begun_call("t2"), whole_call("t2")]);
+        let expected = [
+            ("t1", ToolStatus::Pending),
+            ("t1", ToolStatus::Failed),
+            ("t2", ToolStatus::Pending),
+            ("t2", ToolStatus::InProgress),
+        ];
+        assert_eq!(statuses(&said), expected);
+    }
+
+    #[test]
+    fn a_sub_agents_message_is_none_of_the_agents() {
+        let aside = |mut line: Value| {
+            line["parent_tool_use_id"] = json!("t0");
+            line
+        };
+        let message = json!({"type": "stream_event", "event": {"type": "message_start"}});
+        let said = said(&[begun_call("t1"), aside(begun_call("t2")), aside(message), whole_call("t1")]);
+        assert_eq!(statuses(&said), [("t1", ToolStatus::Pending), ("t1", ToolStatus::InProgress)]);
     }
 
     #[test]

@@ -46,7 +46,18 @@ const CHANGES: [(&str, &str); 3] =
 /// Characters of a title.
 const LONGEST_TITLE: usize = 200;
 
-/// The first patch of a call: title, kind, files, and its change where it is one of a file.
+/// The first patch of a call that is being written: of its arguments nothing is known.
+pub(crate) fn begun(id: String, name: &str) -> ToolCallPatch {
+    ToolCallPatch {
+        id,
+        title: Some(name.chars().take(LONGEST_TITLE).collect()),
+        kind: Some(kind(name).to_owned()),
+        status: Some(ToolStatus::Pending),
+        ..ToolCallPatch::default()
+    }
+}
+
+/// The patch of a call that is whole: title, kind, files, and its change where it is one of a file.
 pub(crate) fn announced(id: String, name: &str, input: Value) -> ToolCallPatch {
     let path = PATHS.iter().map(|key| text(&input, key)).find(|path| !path.is_empty());
     let subject = SUBJECTS.iter().map(|key| text(&input, key)).find(|text| !text.is_empty());
