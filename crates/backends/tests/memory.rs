@@ -24,8 +24,8 @@ async fn long_lines_cost_no_memory() {
     for fixture in Fixture::each(&[]) {
         fixture.run("/say warm").await;
         let before = peak();
-        // No line end and no message in 300 MB, of which up to the limit of a line is kept.
-        let (_, end) = fixture.run("/long-line 300000000\n/say through").await;
+        // No line end and no message in 120 MB, of which up to the limit of a line is kept.
+        let (_, end) = fixture.run("/long-line 120000000\n/say through").await;
         assert_eq!(end.how, EndedHow::Completed);
         is_little(peak() - before);
         fixture.over().await;

@@ -29,6 +29,8 @@ use crate::registry::AgentEntry;
 
 /// How many events are taken at once.
 pub(super) const BATCH: usize = 256;
+/// How often it is looked at how much an agent has said, which one endless line does not tell.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long an agent that closed its output may take to end.
 const EXIT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long an agent may take to end when its turn is over and its standard input closed, and after SIGTERM.
@@ -139,6 +141,11 @@ impl Wire {
     /// How the process ended; `None` when it goes on.
     pub(super) async fn exit(&mut self) -> Option<Exit> {
         timeout(EXIT_PATIENCE, self.child.wait()).await.ok()
+    }
+
+    /// Takes what the agent says next, if it says it soon; `false` when it says nothing any more. Cancel-safe.
+    pub(super) async fn listen(&mut self) -> bool {
+        timeout(LOOK, self.events.recv_many(&mut self.taken, BATCH)).await != Ok(0)
     }
 
     /// Awaits something while what the agent says is dropped.

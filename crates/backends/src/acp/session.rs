@@ -17,8 +17,9 @@ use super::control::Link;
 use super::process::{AcpProcess, BATCH, Wire};
 use super::start::{self, Handshake, Ready};
 use super::translate::Translator;
+use crate::common::drivel::Drivel;
 use crate::common::printed::StrayOutput;
-use crate::common::words;
+use crate::common::{failure, words};
 use crate::pool::Lease;
 
 /// How long an agent that is silent after its answer is listened to; vibe reports its usage then.
@@ -42,6 +43,11 @@ pub(super) struct AcpSession {
     /// It was started by an earlier turn.
     was_kept: bool,
     ended: Option<Ended>,
+    drivel: Drivel,
+    /// How much of what the agent said is counted, in bytes.
+    counted: u64,
+    /// It is known how the turn ended, and another one may follow it in the same process.
+    may_go_on: bool,
 }
 
 /// How far a turn has come.
@@ -74,7 +80,21 @@ impl AcpSession {
         let translator = Translator::new(String::new(), &process.entry.quirks);
         let (stray, phase) = (StrayOutput::default(), Phase::New);
         let was_kept = wire.hello.is_some();
-        Self { process, lease, wire, spec, link, translator, stray, phase, was_kept, ended: None }
+        Self {
+            process,
+            lease,
+            wire,
+            spec,
+            link,
+            translator,
+            stray,
+            phase,
+            was_kept,
+            ended: None,
+            drivel: Drivel::default(),
+            counted: 0,
+            may_go_on: false,
+        }
     }
 
     fn agent(&self) -> &str {
@@ -155,6 +175,17 @@ impl AcpSession {
         heard.is_ok_and(|count| count > 0)
     }
 
+    /// Why nothing more is heard of a turn that has not ended: nothing of what was said made sense for too long.
+    fn drivel(&mut self, has_news: bool) -> Option<Failure> {
+        let said = self.process.read.bytes();
+        let more = said - std::mem::replace(&mut self.counted, said);
+        self.drivel.add(usize::try_from(more).unwrap_or(usize::MAX));
+        if has_news {
+            self.drivel.end();
+        }
+        self.drivel.failure(self.agent()).filter(|_| self.ended.is_none())
+    }
+
     /// How the turn ended.
     async fn conclude(&mut self) -> (EndedHow, Usage) {
         let answer = match self.ended.as_ref().map(|ended| ended.outcome.clone()) {
@@ -185,13 +216,10 @@ impl AcpSession {
     fn is_in_order(&self) -> bool {
         match (self.phase, &self.ended) {
             (Phase::New | Phase::Ready, _) => true,
-            (Phase::Prompting(_), Some(Ended { outcome: Ok(_), .. })) => {
+            (Phase::Prompting(_), Some(Ended { outcome: Ok(_) | Err(CallError::Agent { .. }), .. })) => {
                 let quirks = &self.process.entry.quirks;
-                !(quirks.cancel_leaves_commands && self.link.was_asked())
-            }
-            (Phase::Prompting(_), Some(Ended { outcome: Err(CallError::Agent { error, .. }), .. })) => {
-                // Somebody will log in, which a running process may not notice.
-                crate::common::failure::of_error(error).reason != TerminalReason::Unauthorised
+                let has_left_commands = quirks.cancel_leaves_commands && self.link.was_asked();
+                self.may_go_on && !has_left_commands
             }
             _ => false,
         }
@@ -207,7 +235,7 @@ impl AcpSession {
     }
 
     /// Gives the process back to the pool, or ends it.
-    async fn hand_back(mut self, lease: Lease<AcpProcess>, how: Close) {
+    async fn hand_back(mut self, mut lease: Lease<AcpProcess>, how: Close) {
         let is_in_order = self.is_in_order();
         let is_given_up = how == Close::Return && self.phase == Phase::Starting;
         let is_ending = self.link.release().await;
@@ -221,7 +249,7 @@ impl AcpSession {
         }
         let loss = match is_given_up {
             // Half way, nobody knows what it has made of what it was told.
-            true => self.was_kept.then(|| "was stopped while it got ready".to_owned()),
+            true => self.was_kept.then(|| words::STOPPED_EARLY.to_owned()),
             false if is_ending => None,
             false => self.loss().await,
         };
@@ -275,6 +303,7 @@ impl AgentSession for AcpSession {
     async fn prompt(&mut self, prompt: Prompt) -> Result<(), Failure> {
         let session = self.link.session().unwrap_or_default();
         self.pass_over();
+        self.counted = self.process.read.bytes();
         self.phase = Phase::Prompting(None);
         let text = [ContentBlock::Text(TextContent::new(prompt.text))];
         match self.link.client.prompt(&session, &text).await {
@@ -297,8 +326,7 @@ impl AgentSession for AcpSession {
         loop {
             match self.ended.as_ref().map(|ended| ended.listen_until) {
                 None => {
-                    let Wire { events, taken, .. } = &mut *self.wire;
-                    let is_over = taken.is_empty() && events.recv_many(taken, BATCH).await == 0;
+                    let is_over = self.wire.taken.is_empty() && !self.wire.listen().await;
                     self.digest(into);
                     if is_over && self.ended.is_none() {
                         break;
@@ -307,11 +335,17 @@ impl AgentSession for AcpSession {
                 Some(until) if self.take_last_words(until).await => self.digest(into),
                 Some(_) => break,
             }
-            if into.len() > before {
+            let has_news = into.len() > before;
+            if let Some(failure) = self.drivel(has_news) {
+                self.translator.finish(into);
+                return Some(End { printed: self.printed(), ..End::new(EndedHow::Failed(failure)) });
+            }
+            if has_news {
                 return None;
             }
         }
         let (how, usage) = self.conclude().await;
+        self.may_go_on = !failure::wants_login(&how);
         self.translator.finish(into);
         Some(End { how, usage, printed: self.printed() })
     }

@@ -10,10 +10,9 @@ use dispatch_core::agent::Failure;
 use dispatch_core::ports::{Backend, Opened, SessionSpec};
 use dispatch_core::profile::BackendProfile;
 use serde_json::json;
-use tokio::time::interval;
 
 use super::backend::{self, AcpSettings};
-use super::process::{AcpProcess, BATCH, Wire};
+use super::process::{AcpProcess, Wire};
 use super::profile::ACP_WARM;
 use crate::common::profile::with_grace;
 use crate::common::{open, words};
@@ -22,8 +21,6 @@ use crate::registry::Registry;
 
 /// What an agent may say between two turns, in bytes. A history, or the rest of a cancelled answer, is less.
 const BETWEEN_TURNS: u64 = 16 * 1024 * 1024;
-/// How often it is looked at how much that was, which one endless line does not tell.
-const LOOK: Duration = Duration::from_secs(1);
 /// How many events are taken at once before a turn; a full inbox has fewer.
 const MOST_AT_A_LOOK: usize = 8192;
 /// How long an agent may take to forget a closed conversation.
@@ -80,16 +77,10 @@ impl Warm for AcpProcess {
     async fn idle(&self) -> String {
         let mut wire = self.wire.lock().await;
         let most = self.read.bytes() + BETWEEN_TURNS;
-        let mut look = interval(LOOK);
         loop {
-            let Wire { events, taken, .. } = &mut *wire;
-            let is_over = tokio::select! {
-                biased;
-                count = events.recv_many(taken, BATCH) => count == 0,
-                _ = look.tick() => false,
-            };
+            let is_open = wire.listen().await;
             self.pass_over(&mut wire);
-            if is_over {
+            if !is_open {
                 return words::ending(wire.exit().await);
             }
             if self.read.bytes() > most {

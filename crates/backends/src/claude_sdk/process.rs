@@ -199,6 +199,20 @@ impl ClaudeProcess {
         self.conversation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this is the id of another conversation than it is in.
+    pub(super) fn is_elsewhere(&self, id: &str) -> bool {
+        !id.is_empty() && *self.conversation() != id
+    }
+
+    /// It names the conversation that it is in by this id; whether that is another than was known.
+    pub(super) fn moves_to(&self, id: &str) -> bool {
+        let moves = id.len() <= LONGEST_NAME && self.is_elsewhere(id);
+        if moves {
+            id.clone_into(&mut self.conversation());
+        }
+        moves
+    }
+
     /// Kills it and what it had running. When this returns, nothing of it is left.
     async fn kill(&self) {
         self.control.kill();

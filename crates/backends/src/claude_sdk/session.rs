@@ -26,7 +26,7 @@ use crate::common::oddities::Oddities;
 use crate::common::plain::plain_text;
 use crate::common::printed::StrayOutput;
 use crate::common::random_id::random_id;
-use crate::common::{named_tool, words};
+use crate::common::{failure, named_tool, words};
 use crate::pool::Lease;
 
 /// See [`AgentSession`] for the order of the calls.
@@ -42,6 +42,10 @@ pub(super) struct ClaudeSession {
     drivel: Drivel,
     /// Whether it has begun on the prompt, which it says. What came before belongs to a turn that it had by itself.
     has_begun: bool,
+    /// Whether the process was started by an earlier turn.
+    was_kept: bool,
+    /// Whether it is being made ready.
+    is_starting: bool,
     /// Whether the process is known to be idle and in order.
     is_in_order: bool,
     /// Why the process is lost, where it ended by itself.
@@ -71,6 +75,7 @@ impl ClaudeSession {
         used: Used,
         notices: Vec<Notice>,
     ) -> Self {
+        let was_kept = used.wire.hello.is_some();
         Self {
             starter,
             command,
@@ -82,6 +87,8 @@ impl ClaudeSession {
             stray: StrayOutput::default(),
             drivel: Drivel::default(),
             has_begun: false,
+            was_kept,
+            is_starting: false,
             is_in_order: true,
             loss: None,
             notices,
@@ -97,15 +104,17 @@ impl ClaudeSession {
         Notice { code, text: format!("agent {} {what}", self.agent()) }
     }
 
+    /// What the turn is told of a process that was lost since the last one.
+    fn restarted(&mut self) -> Vec<Notice> {
+        let why = self.used.as_mut().and_then(|used| used.lease.take_lost());
+        let what = why.map(|why| format!("{why} since its last turn; it was started again"));
+        what.map(|what| self.notice(NoticeCode::BackendRestarted, &what)).into_iter().collect()
+    }
+
     /// Gets the process ready; starts another one where the conversation that was to be gone on with is not there.
     async fn get_ready(&mut self) -> Result<Vec<Notice>, Failure> {
         let gone = || Failure::new(TerminalReason::Internal, "the agent's process was given up");
         let used = self.used.as_mut().ok_or_else(gone)?;
-        if let Some(why) = used.lease.take_lost() {
-            let text = format!("{why} since its last turn; it was started again");
-            let text = format!("agent {} {text}", self.starter.entry.name);
-            self.notices.push(Notice { code: NoticeCode::BackendRestarted, text });
-        }
         let is_resumed = used.wire.hello.is_none() && self.spec.resume.is_some();
         let trouble = match self.handshake().await? {
             Ok(notices) => {
@@ -151,10 +160,10 @@ impl ClaudeSession {
     }
 
     async fn begin_anew(&mut self) -> Result<(), Failure> {
-        if let Some(Used { lease, wire }) = self.used.take() {
-            drop(wire);
-            lease.end(None).await;
+        if let Some(used) = &mut self.used {
+            used.lease.end(None).await;
         }
+        self.used = None;
         self.spec.resume = None;
         let conversation = Conversation::Begin(random_id());
         let used = self.starter.lend(&self.command, &self.spec, conversation).await?;
@@ -187,7 +196,8 @@ impl ClaudeSession {
 
     fn hear(&mut self, mut line: Value, into: &mut Vec<AgentUpdate>) {
         let kind = text(&line, "type");
-        self.has_begun |= kind == "system" && text(&line, "subtype") == "init";
+        let is_init = kind == "system" && text(&line, "subtype") == "init";
+        self.has_begun |= is_init;
         // It had begun a turn of its own just before it read the prompt, which is next.
         self.has_begun &= !(kind == "result" && is_own_turn(&line));
         let Some(Used { lease, wire }) = &mut self.used else { return };
@@ -198,6 +208,12 @@ impl ClaudeSession {
             return wire.pass_over(&line);
         }
         match kind {
+            // Each turn begins by naming its conversation, and ends by its last line, whatever that names.
+            "assistant" | "user" | "stream_event" | "system"
+                if !is_init && lease.warm().is_elsewhere(text(&line, "session_id")) =>
+            {
+                self.oddities.add("lines of another conversation");
+            }
             "control_request"
                 if line.get("request").is_some_and(|it| text(it, "subtype") == "can_use_tool") =>
             {
@@ -212,6 +228,14 @@ impl ClaudeSession {
             // To an interrupt, which shows in how the turn ends.
             "control_response" => {}
             _ => {
+                if is_init && lease.warm().moves_to(text(&line, "session_id")) {
+                    into.push(AgentUpdate::Conversation(lease.warm().conversation().clone()));
+                    if self.spec.resume.is_some() {
+                        let what = "begins a new conversation: it does not go on with the earlier one";
+                        let text = format!("agent {} {what}", self.starter.entry.name);
+                        into.push(AgentUpdate::Notice(Notice { code: NoticeCode::SessionNew, text }));
+                    }
+                }
                 if kind == "system" {
                     let before = (wire.mode.clone(), wire.model.clone());
                     wire.learn(&line);
@@ -266,13 +290,7 @@ impl ClaudeSession {
         };
         let usage = outcome.usage_after(used.wire.cost);
         used.wire.cost = outcome.total_cost.unwrap_or(used.wire.cost);
-        if let Some(id) = self.translator.conversation()
-            && *used.process().conversation() != id
-        {
-            id.clone_into(&mut used.process().conversation());
-            into.push(AgentUpdate::Conversation(id.to_owned()));
-        }
-        self.is_in_order = !self.link.is_ending();
+        self.is_in_order = !(self.link.is_ending() || failure::wants_login(&outcome.how));
         let how = if self.link.is_stopped() { EndedHow::Cancelled } else { outcome.how };
         // What is on standard error may be of earlier turns.
         let printed = Printed { stdout: self.stray.text().to_owned(), stderr: String::new() };
@@ -317,11 +335,12 @@ fn is_own_turn(result: &Value) -> bool {
 impl AgentSession for ClaudeSession {
     async fn start(&mut self) -> Result<SessionInfo, Failure> {
         // Given up half way, nobody knows what it still answers.
-        self.is_in_order = false;
-        let options = self.get_ready().await?;
+        (self.is_starting, self.is_in_order) = (true, false);
+        let ready = self.get_ready().await;
+        self.is_starting = false;
+        let options = ready?;
         self.is_in_order = true;
-        let mut notices = std::mem::take(&mut self.notices);
-        notices.extend(options);
+        let notices = [self.restarted(), std::mem::take(&mut self.notices), options].concat();
         let Some(Used { lease, wire }) = &self.used else { return Ok(SessionInfo::default()) };
         let process = lease.warm();
         Ok(SessionInfo {
@@ -380,15 +399,17 @@ impl AgentSession for ClaudeSession {
     async fn close(mut self: Box<Self>, how: Close) {
         self.link.over();
         self.link.settled().await;
-        let Some(Used { lease, wire }) = self.used.take() else {
+        let Some(Used { mut lease, wire }) = self.used.take() else {
             // Another one was being started when the turn was given up.
             return self.starter.launcher.undone().await;
         };
         drop(wire);
         if how == Close::Return && self.is_in_order && !self.link.is_ending() {
-            lease.give_back().await;
-        } else {
-            lease.end(self.loss.take()).await;
+            return lease.give_back().await;
         }
+        if how == Close::Return && self.is_starting && self.was_kept {
+            self.loss = Some(words::STOPPED_EARLY.to_owned());
+        }
+        lease.end(self.loss.take()).await;
     }
 }

@@ -22,12 +22,19 @@ impl Drivel {
         self.0 = 0;
     }
 
-    /// The failure of a turn of which nothing more is heard, as nothing of it made sense for too long.
-    pub(crate) fn failure(&self, agent: &str) -> Option<Failure> {
-        (self.0 > MOST).then(|| {
-            let text =
-                format!("agent {agent} said more than {} MiB that are no part of an answer", MOST >> 20);
-            Failure::new(TerminalReason::OutputLimit, text)
-        })
+    /// Whether nothing made sense for too long.
+    pub(crate) fn is_too_much(&self) -> bool {
+        self.0 > MOST
     }
+
+    /// The failure of a turn of which nothing more is heard, as it [`is_too_much`](Self::is_too_much).
+    pub(crate) fn failure(&self, agent: &str) -> Option<Failure> {
+        self.is_too_much().then(|| too_much(agent))
+    }
+}
+
+/// The failure of a turn whose agent said too much that means nothing.
+pub(crate) fn too_much(agent: &str) -> Failure {
+    let text = format!("agent {agent} said more than {} MiB that are no part of an answer", MOST >> 20);
+    Failure::new(TerminalReason::OutputLimit, text)
 }

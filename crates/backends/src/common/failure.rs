@@ -4,7 +4,7 @@
 //! for in this order: a code that means one thing, claude's `data.errorKind`, an HTTP status in the sentence, words.
 
 use acp_proto::RpcError;
-use dispatch_core::agent::Failure;
+use dispatch_core::agent::{EndedHow, Failure};
 use dispatch_core::task::TerminalReason::{self, *};
 use serde::Deserialize;
 use serde_json::Value;
@@ -114,6 +114,12 @@ pub(crate) fn of_error(error: &RpcError) -> Failure {
         _ => AgentFailed,
     });
     Failure::new(reason, text)
+}
+
+/// Whether a turn failed because somebody must log in. What is kept has no turn after that: a running process may not
+/// notice that somebody did.
+pub(crate) fn wants_login(how: &EndedHow) -> bool {
+    matches!(how, EndedHow::Failed(failure) if failure.reason == Unauthorised)
 }
 
 /// The failure that an agent tells of in its text.

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::process::Exit;
 
+/// What became of a kept process whose turn was stopped before its prompt, in words that follow the agent's name.
+pub(crate) const STOPPED_EARLY: &str = "was stopped while it got ready";
+
 /// `agent x ended with exit code 1`, or what else is known of an agent that is heard no more.
 pub(crate) fn gone(agent: &str, exit: Option<Exit>) -> String {
     format!("agent {agent} {}", ending(exit))

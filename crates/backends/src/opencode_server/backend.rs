@@ -78,9 +78,12 @@ impl OpencodeServer {
     /// A share of the server, which is started if there is none.
     async fn lease(&self, entry: &AgentEntry, spec: &SessionSpec) -> Result<Lease<Server>, Failure> {
         let key = Key { route: Route::OpencodeServer, agent: entry.name.clone(), chat: None };
+        let args = entry.ways.opencode_server.as_deref().unwrap_or_default();
         loop {
-            let start = Server::start(entry, &self.settings, &spec.run_tag);
-            let lease = self.pool.get(&key, |_: &Server| None, start).await?;
+            let command = self.settings.launcher.command(entry, args)?;
+            let start = Server::start(entry, &command, &self.settings, &spec.run_tag);
+            let unfit = |kept: &Server| kept.unfit(&command, &self.settings);
+            let lease = self.pool.get(&key, unfit, start).await?;
             self.remember(lease.warm());
             let Some(server) = self.cut_off_from(spec.session) else { return Ok(lease) };
             if Arc::ptr_eq(&server, lease.warm()) {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::http::Http;
 use super::inbox::{Ends, Heard, Inbox};
 use super::wire::Kind;
+use crate::common::drivel::Drivel;
 use crate::common::json;
 use crate::common::sse::{Event, Events};
 
@@ -46,6 +47,8 @@ struct Routes {
     turns: HashMap<Arc<str>, Arc<Inbox>>,
     /// The turn's conversation, by those that its tools began.
     children: HashMap<String, Arc<str>>,
+    /// What the server says that is for no turn.
+    drivel: Drivel,
 }
 
 /// A turn's place in the feed, until it is dropped.
@@ -110,6 +113,7 @@ impl Feed {
         let session: Arc<str> = session.into();
         let inbox = Arc::new(Inbox::new(Arc::clone(&self.waiting)));
         routes.turns.insert(Arc::clone(&session), Arc::clone(&inbox));
+        routes.drivel.end();
         drop(routes);
         Some(Listening { feed: Arc::clone(self), session, inbox })
     }
@@ -160,6 +164,7 @@ impl Feed {
                 Err(_) => return "it was silent",
             };
             *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            self.lock().drivel.add(chunk.len());
             events.push(&chunk);
             while let Some(event) = events.next_event() {
                 // What was said while nobody listened is lost; from now on somebody does.
@@ -171,6 +176,15 @@ impl Feed {
                     Event::TooLong => self.lose(),
                 }
             }
+            self.judge();
+        }
+    }
+
+    /// Ends all turns where none of them was told anything for too long, though much was said.
+    fn judge(&self) {
+        let routes = self.lock();
+        if routes.drivel.is_too_much() {
+            routes.turns.values().for_each(|inbox| inbox.end(Ends::Drivel));
         }
     }
 
@@ -215,6 +229,7 @@ impl Feed {
         }
         let session = if **root == *session { Arc::clone(root) } else { session.into() };
         inbox.push(Heard { kind, session, properties: properties.get().into() });
+        routes.drivel.end();
     }
 
     fn lock(&self) -> MutexGuard<'_, Routes> {

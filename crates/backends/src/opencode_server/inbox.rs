@@ -49,6 +49,8 @@ impl Mail {
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub(super) mail: Vec<Mail>,
+    /// How much was said for the turn since it took something, in bytes, with what was lost of it.
+    pub(super) said: usize,
     /// How the turn ends from outside.
     pub(super) ends: Option<Ends>,
 }
@@ -58,6 +60,8 @@ pub(super) struct Taken {
 pub(super) enum Ends {
     /// The server is gone.
     Lost,
+    /// The server says much that is for no turn.
+    Drivel,
     /// The turn did not obey and is cut off.
     CutOff,
 }
@@ -75,6 +79,7 @@ pub(super) struct Inbox {
 struct Waiting {
     mail: VecDeque<Mail>,
     bytes: usize,
+    said: usize,
     ends: Option<Ends>,
 }
 
@@ -88,6 +93,7 @@ impl Inbox {
     pub(super) fn push(&self, heard: Heard) {
         let size = heard.properties.len();
         let mut waiting = self.lock();
+        waiting.said = waiting.said.saturating_add(size);
         let is_full = waiting.mail.len() >= MOST_EVENTS
             || waiting.bytes + size > MOST_BYTES
             || self.all.load(Ordering::Relaxed) + size > MOST_OF_ALL;
@@ -140,12 +146,14 @@ impl Inbox {
         self.all.fetch_sub(size, Ordering::Relaxed);
         let is_cut_off = waiting.ends == Some(Ends::CutOff);
         let ends = waiting.ends.filter(|_| is_cut_off || waiting.mail.is_empty());
-        Taken { mail, ends }
+        Taken { mail, said: std::mem::take(&mut waiting.said), ends }
     }
 
     /// Forgets what came before the turn.
     pub(super) fn clear(&self) {
-        self.drop_all(&mut self.lock());
+        let mut waiting = self.lock();
+        self.drop_all(&mut waiting);
+        waiting.said = 0;
     }
 
     fn drop_all(&self, waiting: &mut Waiting) {

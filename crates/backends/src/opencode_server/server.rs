@@ -1,6 +1,7 @@
 //! One running server: started, proven, shared by turns, and ended.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::backend::OpencodeSettings;
 use super::feed::Feed;
 use super::http::{Http, Password, USER};
 use super::proof;
+use crate::common::origin::Origin;
 use crate::common::profile::LAST_CHANCE;
 use crate::common::{open, words};
 use crate::pool::{Ending, Warm};
@@ -46,6 +48,7 @@ pub(super) struct Server {
     pub(super) feed: Arc<Feed>,
     pid: u32,
     process: Control,
+    origin: Origin,
     /// Lines of work of which a turn was cut off here and may go on.
     cut_off: Mutex<HashSet<SessionId>>,
     gone: watch::Receiver<Option<Gone>>,
@@ -64,13 +67,16 @@ impl Server {
     /// Starts a server and returns once it is proven to be ours. Dropping the future kills it.
     pub(super) async fn start(
         entry: &AgentEntry,
+        command: &[OsString],
         settings: &OpencodeSettings,
         run_tag: &str,
     ) -> Result<Self, Failure> {
         let internal = |text: String| Failure::new(TerminalReason::Internal, text);
         let password = Password::random().map_err(|error| internal(error.to_string()))?;
         let tag = RunTag::new(format!("{run_tag}/warm")).map_err(|error| internal(error.to_string()))?;
-        let mut child = spawn(entry, settings, &password, tag).await?;
+        // Before the start: a file that is replaced in between is another one.
+        let origin = Origin::of(command, &settings.folder);
+        let mut child = spawn(entry, command, settings, &password, tag).await?;
         let starting = settings.launcher.unless_ready(child.control());
         let mut stdout =
             child.take_stdout().ok_or_else(|| internal("the server has no output".to_owned()))?;
@@ -88,6 +94,7 @@ impl Server {
             feed: Arc::clone(&feed),
             pid: child.id(),
             process: child.control(),
+            origin,
             cut_off: Mutex::default(),
             gone,
         };
@@ -96,9 +103,19 @@ impl Server {
         Ok(server)
     }
 
+    /// How it is to be ended, if it is not what would be started now by this command.
+    pub(super) fn unfit(&self, command: &[OsString], settings: &OpencodeSettings) -> Option<Ending> {
+        (self.origin != Origin::of(command, &settings.folder)).then_some(Ending::LetGo)
+    }
+
     /// A turn of this line of work did not obey, and may go on here.
     pub(super) fn cut_off(&self, session: SessionId) {
         self.cut_offs().insert(session);
+    }
+
+    /// The turn of this line of work that did not obey has ended all the same.
+    pub(super) fn not_cut_off(&self, session: SessionId) {
+        self.cut_offs().remove(&session);
     }
 
     /// Whether a turn of this line of work was cut off here and may go on.
@@ -185,13 +202,12 @@ async fn look_after(
 
 async fn spawn(
     entry: &AgentEntry,
+    command: &[OsString],
     settings: &OpencodeSettings,
     password: &Password,
     tag: RunTag,
 ) -> Result<Child, Failure> {
     let launcher = &settings.launcher;
-    let args = entry.ways.opencode_server.as_deref().unwrap_or_default();
-    let command = launcher.command(entry, args)?;
     // By environment: other users can read a program's arguments.
     let secrets = [("OPENCODE_SERVER_USERNAME", USER), ("OPENCODE_SERVER_PASSWORD", password.reveal())];
     let secrets = secrets.map(|(name, value)| (name.into(), value.into()));
@@ -199,7 +215,7 @@ async fn spawn(
     let env = launcher.environment(entry, secrets.into_iter().chain(ceiling)).map_err(|error| {
         Failure::new(TerminalReason::CouldNotStart, format!("agent {}: {error}", entry.name))
     })?;
-    let spawned = launcher.spawn(&command, settings.folder.clone(), env, tag).await;
+    let spawned = launcher.spawn(command, settings.folder.clone(), env, tag).await;
     spawned.map_err(|error| open::could_not_start(entry, &error))
 }
 

@@ -20,7 +20,8 @@ use super::server::Server;
 use super::snapshot::Snapshot;
 use super::start::{self, Ready};
 use super::translate::Translator;
-use crate::common::words;
+use crate::common::drivel::{self, Drivel};
+use crate::common::{failure, words};
 use crate::pool::Lease;
 use crate::registry::AgentEntry;
 
@@ -43,6 +44,8 @@ pub(super) struct OpencodeSession {
     turn: Option<Turn>,
     /// What the server may still do for this turn.
     work: Work,
+    /// The turn failed because somebody must log in.
+    wants_login: bool,
 }
 
 /// What the server may still do for a turn.
@@ -71,6 +74,7 @@ struct Turn {
     /// Something was lost, and not asked for since the turn was over.
     has_gap: bool,
     asked_in_vain: u32,
+    drivel: Drivel,
 }
 
 /// A task that ends with its handle.
@@ -92,7 +96,7 @@ enum News {
 
 impl OpencodeSession {
     pub(super) fn new(entry: AgentEntry, spec: SessionSpec, lease: Lease<Server>, link: Arc<Link>) -> Self {
-        Self { entry, spec, lease, link, ready: None, turn: None, work: Work::None }
+        Self { entry, spec, lease, link, ready: None, turn: None, work: Work::None, wants_login: false }
     }
 
     /// Sends the prompt, as a command where it is one.
@@ -114,6 +118,7 @@ impl OpencodeSession {
             command: None,
             has_gap: false,
             asked_in_vain: 0,
+            drivel: Drivel::default(),
         };
         self.work = Work::Going;
         let model = ready.chosen.model.clone();
@@ -167,6 +172,10 @@ impl OpencodeSession {
                 self.work = Work::CutOff;
                 EndedHow::Cancelled
             }
+            Ends::Drivel => {
+                self.work = Work::CutOff;
+                EndedHow::Failed(drivel::too_much(self.entry.name.as_str()))
+            }
             Ends::Lost => {
                 let gone = self.lease.warm().gone().await;
                 self.work = Work::Lost;
@@ -191,7 +200,9 @@ impl OpencodeSession {
         usage.context_size =
             size.and_then(|((provider, model), ready)| ready.offers.context_size(provider, model));
         turn.asking = None;
-        End { how: instead.unwrap_or(how), usage, printed: Printed::default() }
+        let how = instead.unwrap_or(how);
+        self.wants_login = failure::wants_login(&how);
+        End { how, usage, printed: Printed::default() }
     }
 
     /// Whether the turn is known to be over, after it was aborted.
@@ -209,6 +220,7 @@ impl OpencodeSession {
 impl Turn {
     /// Takes what came; says how the turn ends from outside, if it does.
     fn hear(&mut self, taken: Taken, into: &mut Vec<AgentUpdate>) -> Option<Ends> {
+        self.drivel.add(taken.said);
         for mail in taken.mail {
             match mail {
                 Mail::Event(Heard { kind, session, properties }) => {
@@ -362,11 +374,17 @@ impl AgentSession for OpencodeSession {
             AgentUpdate::PermissionWithdrawn(id) => self.link.forget(id),
             _ => true,
         });
+        if !heard.is_empty() {
+            turn.drivel.end();
+        }
         into.append(&mut heard);
         turn.translator.take_questions().into_iter().for_each(|question| self.link.decline(question));
         if turn.is_over() {
             self.work = Work::None;
             return Some(self.finish(None, into));
+        }
+        if let Some(failure) = turn.drivel.failure(self.entry.name.as_str()) {
+            return Some(self.finish(Some(EndedHow::Failed(failure)), into));
         }
         match ends {
             Some(ends) => Some(self.ended_by(ends, into).await),
@@ -382,10 +400,16 @@ impl AgentSession for OpencodeSession {
         if !self.link.over(OBEDIENCE).await && self.work == Work::None {
             self.work = Work::CutOff;
         }
-        let Self { lease, work, ready, spec, .. } = *self;
+        let Self { mut lease, work, ready, spec, wants_login, .. } = *self;
         drop(ready);
+        if wants_login {
+            lease.doom();
+        }
         match work {
-            Work::None => lease.give_back().await,
+            Work::None => {
+                lease.warm().not_cut_off(spec.session);
+                lease.give_back().await;
+            }
             Work::Going | Work::CutOff => {
                 lease.warm().cut_off(spec.session);
                 lease.doom();

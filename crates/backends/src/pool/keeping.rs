@@ -68,9 +68,9 @@ impl Pool {
         })
     }
 
-    /// Takes what is kept for a key, if it is well and of use; otherwise starts another one, after the end of the first:
-    /// `unfit` says how one that is of no use is to be ended. Only one is ever started at a time, and for a chat only
-    /// when the turn before has let go of it. Dropping the future gives up.
+    /// Takes what is kept for a key, if it is well and of use; otherwise starts another one, after the end of the first,
+    /// or beside it where other turns use that still: `unfit` says how one that is of no use is to be ended. Only one is
+    /// ever started at a time, and for a chat only when the turn before has let go of it. Dropping the future gives up.
     ///
     /// # Errors
     /// The failure of `start`; or the pool was shut down.
@@ -86,7 +86,7 @@ impl Pool {
                 Found::Changing => changed.await,
                 Found::Nothing(number) => return self.start(key, number, start).await,
                 Found::Kept(number, warm) => {
-                    let lease: Lease<W> = self.lease(key, number, warm);
+                    let mut lease: Lease<W> = self.lease(key, number, warm);
                     let is_well = timeout(LOOK, lease.warm().is_well()).await.unwrap_or(false);
                     match unfit(lease.warm()) {
                         _ if !is_well => lease.end(Some("answered no more".to_owned())).await,
@@ -175,10 +175,10 @@ impl Pool {
         self.make_room();
     }
 
-    /// It is not kept after its turns.
-    pub(super) fn doom(&self, number: u64) {
+    /// It is not kept after its turns, and ended in this way then.
+    pub(super) fn doom(&self, number: u64, how: Ending) {
         if let Some(entry) = self.table().get(number) {
-            entry.doom.get_or_insert(Ending::LetGo);
+            entry.doom.get_or_insert(how);
         }
     }
 
@@ -275,25 +275,26 @@ impl Pool {
         });
     }
 
-    /// Ends what is idle and meant in this way. Returns when it is gone, with what else is meant and was being ended.
-    async fn end_what_is_idle(&self, is_meant: impl Fn(&Entry) -> bool, how: Ending) {
+    /// Ends what is meant in this way: what is idle at once, all else with its turns. Returns when what was idle is gone,
+    /// with what else is meant and was being ended: the numbers of all that is meant.
+    async fn end_what_is_idle(&self, is_meant: impl Fn(&Entry) -> bool, how: Ending) -> Vec<u64> {
         let mut ending = Vec::new();
         let mut numbers = Vec::new();
         for entry in self.table().entries() {
             if !is_meant(entry) {
                 continue;
             }
+            entry.doom = Some(how);
             if matches!(entry.stage, Stage::Idle { .. }) {
                 ending.extend(entry.begin_ending().map(|warm| (entry.number, warm)));
             }
-            if matches!(entry.stage, Stage::Ending { .. }) {
-                numbers.push(entry.number);
-            }
+            numbers.push(entry.number);
         }
         ending.into_iter().for_each(|(number, warm)| self.finish(number, warm, how));
-        for number in numbers {
-            self.ended(number).await;
+        for number in &numbers {
+            self.ended(*number).await;
         }
+        numbers
     }
 
     fn remove(&self, number: u64) {
@@ -313,9 +314,8 @@ impl Keeper for Pool {
     }
 
     async fn close_chats(&self, chats: &[ChatId]) {
-        let closed = self.table().close_chats(chats);
-        self.end_what_is_idle(|entry| entry.key.is_of(chats), Ending::ChatClosed).await;
-        for number in closed {
+        self.table().forget_losses(chats);
+        for number in self.end_what_is_idle(|entry| entry.key.is_of(chats), Ending::ChatClosed).await {
             self.gone(number).await;
         }
     }

@@ -46,7 +46,7 @@ impl<W: Warm> Lease<W> {
 
     /// It is not kept after this turn, nor, where others share it, after theirs.
     pub(crate) fn doom(&self) {
-        self.pool.doom(self.number);
+        self.pool.doom(self.number, Ending::LetGo);
     }
 
     /// Gives it back: it is idle and in order. It is ended here if it is doomed, or more are kept than may be.
@@ -60,21 +60,19 @@ impl<W: Warm> Lease<W> {
     /// Ends it, also for those who share it. When this returns, nothing of it runs any more. `lost` says why it is
     /// gone, in words that follow the agent's name, for the key's next turn; none where nothing went wrong or this turn
     /// has said it.
-    pub(crate) async fn end(mut self, lost: Option<String>) {
+    /// May be called again where it was given up half way.
+    pub(crate) async fn end(&mut self, lost: Option<String>) {
         self.lost = lost.or(self.lost.take());
-        self.finish(Ending::Kill).await;
-    }
-
-    /// Ends it in this way, as it is of no use to the turn that it was taken for.
-    pub(super) async fn replace(self, how: Ending) {
-        self.finish(how).await;
-    }
-
-    async fn finish(mut self, how: Ending) {
         self.is_over = true;
         self.pass_on();
-        self.pool.end(self.number, how);
+        self.pool.end(self.number, Ending::Kill);
         self.pool.ended(self.number).await;
+    }
+
+    /// It is of no use to the turn that it was taken for: it is ended in this way, once nobody else uses it.
+    pub(super) async fn replace(self, how: Ending) {
+        self.pool.doom(self.number, how);
+        self.give_back().await;
     }
 
     /// Leaves what nobody was told to the key's next turn.

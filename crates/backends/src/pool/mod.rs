@@ -31,8 +31,8 @@ pub trait Keeper: Send + Sync {
     /// nothing of it runs any more; dropping the future takes nothing back.
     async fn close_chats(&self, chats: &[ChatId]);
 
-    /// Ends what no turn uses, at once: another node may go on with its conversations. When this returns, nothing of it
-    /// runs any more.
+    /// Ends what no turn uses, at once, and all else with its turn: another node may go on with its conversations. When
+    /// this returns, nothing runs any more of what no turn used.
     async fn end_idle(&self);
 
     /// Ends everything that is kept, and keeps nothing from then on. When this returns, nothing of it runs any more.

@@ -126,16 +126,9 @@ impl Table {
         self.losses.remove(at).map(|(_, why)| why)
     }
 
-    /// Nothing of these chats is kept any more, nor is anybody told what became of it; returns the numbers of what is
-    /// to go.
-    pub(super) fn close_chats(&mut self, chats: &[ChatId]) -> Vec<u64> {
+    /// Nobody is told what became of what was kept for these chats.
+    pub(super) fn forget_losses(&mut self, chats: &[ChatId]) {
         self.losses.retain(|(key, _)| !key.is_of(chats));
-        let closed = self.entries.iter_mut().filter(|entry| entry.key.is_of(chats));
-        let closed = closed.map(|entry| {
-            entry.doom = Some(Ending::ChatClosed);
-            entry.number
-        });
-        closed.collect()
     }
 
     /// What is kept, as people see it.

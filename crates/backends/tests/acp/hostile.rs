@@ -1,10 +1,13 @@
 //! Agents that crash, babble, flood and lie.
 
+use std::os::unix::fs::PermissionsExt;
+
+use backends::registry::{Registry, UserAgent};
 use dispatch_core::agent::{AgentUpdate, End, EndedHow, NoticeCode};
 use dispatch_core::ports::Close;
-use dispatch_core::task::TerminalReason;
+use dispatch_core::task::{Name, TerminalReason};
 
-use crate::common::{Fixture, Said, within};
+use crate::common::{Fixture, Said, utf8, within};
 
 fn crashed(how: &EndedHow) -> &str {
     match how {
@@ -171,6 +174,41 @@ async fn flood(fixture: &Fixture) {
     assert_eq!(end.how, EndedHow::Completed);
     assert!(batches > 10 && most <= 256 * 18, "{batches} batches of at most {most} bytes");
     turn.close(Close::Return).await;
+}
+
+/// An agent that answers a prompt with what this shell command prints, and with nothing else.
+const BABBLER: &str = r#"#!/bin/sh
+long=$(head -c 10000 /dev/zero | tr '\0' x)
+while IFS= read -r line; do
+    id=${line#*\"id\":}; id=${id%%,*}
+    case "$line" in
+        *'"method":"initialize"'*) result='{"protocolVersion":1,"agentCapabilities":{}}';;
+        *'"method":"session/new"'*) result='{"sessionId":"s"}';;
+        *'"method":"session/prompt"'*) BABBLE;;
+    esac
+    printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
+done
+"#;
+
+#[tokio::test]
+async fn an_agent_that_says_much_and_means_nothing_is_ended() {
+    let update = r#"{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"another","update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"'$long'"}}}}"#;
+    for babble in ["tr '\\0' x < /dev/zero", "yes $long", &format!("yes '{update}'")] {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("babbler");
+        std::fs::write(&program, BABBLER.replace("BABBLE", babble)).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let user = UserAgent { command: vec![utf8(&program).to_owned()], ..UserAgent::default() };
+        let registry = Registry::new([(Name::new("babbler").unwrap(), user)]).unwrap();
+        let fixture = Fixture::with_registry(registry, "babbler").made_warm();
+        let (said, end) = fixture.run("speak").await;
+        let EndedHow::Failed(failure) = end.how else { panic!("{end:?}") };
+        assert_eq!(failure.reason, TerminalReason::OutputLimit);
+        assert!(failure.text.contains("said more than 128 MiB"), "{}", failure.text);
+        assert_eq!(said.text(), "");
+        assert_eq!(fixture.kept(), [], "nobody knows what it does");
+        fixture.over().await;
+    }
 }
 
 #[tokio::test]

@@ -232,6 +232,7 @@ async fn what_is_idle_ends_at_once_where_others_may_go_on() {
     assert_eq!(kept.turns, 1, "its turn ends it");
     let (_, end) = busy.run("/say on").await;
     assert_eq!(end.how, EndedHow::Completed);
+    assert_eq!(fixture.kept(), []);
     fixture.over().await;
 }
 
@@ -410,6 +411,17 @@ async fn what_must_begin_anew_is_not_kept() {
     fixture.run("/error 529 busy").await;
     assert_eq!(fixture.kept().len(), 1);
     fixture.over().await;
+
+    let goose = Fixture::disguised("goose").made_warm();
+    // The demo agent's own answer holds usage, which errors have not; 3 is the prompt's id.
+    let answer = r#"/raw {"jsonrpc":"2.0","id":3,"result":{"stopReason":"end_turn"}}"#;
+    let (_, end) = goose.run(&format!("/say Ran into this error: 401 Unauthorized\n{answer}")).await;
+    assert!(
+        matches!(&end.how, EndedHow::Failed(failure) if failure.reason == TerminalReason::Unauthorised),
+        "{end:?}"
+    );
+    assert_eq!(goose.kept(), [], "it says so in its text");
+    goose.over().await;
 
     let codex = Fixture::disguised("codex-acp").made_warm();
     codex.run("/say hello").await;

@@ -20,6 +20,9 @@ echo "$$ $*" >> starts
 for arg in "$@"; do case "$arg" in
     --session-id=*) id=${arg#*=};;
     --resume=lost) echo "No conversation found with session ID: lost" >&2; exit 1;;
+    --resume=crowd)
+        for one in $(seq 300); do setsid sleep 600 <&- >&- 2>&- & done
+        echo "No conversation found with session ID: crowd" >&2; exec >&- 2>&-; sleep 600;;
     --resume=*) id=${arg#*=};;
 esac; done
 turn=0; model=own; mode=own; owes=no; works=no
@@ -44,6 +47,7 @@ while IFS= read -r line; do case "$line" in
             result false completed
             owes=no
         fi
+        case "$line" in *moves*) id=elsewhere;; esac
         init
         case "$line" in
             *settings*) text "$model $mode"; result false completed;;
@@ -80,6 +84,10 @@ while IFS= read -r line; do case "$line" in
             *babbles*) yes '{"type":"keep_alive","x":"'"$(head -c 10000 /dev/zero | tr '\0' x)"'"}';;
             *chatters*) yes '{"type":"assistant","message":{"content":[{"type":"text","text":"'"$(head -c 10000 /dev/zero | tr '\0' x)"'"}]}}';;
             *hushes*) text well; exec >&- 2>&-; sleep 600;;
+            *expired*) say '{"type":"result","subtype":"success","is_error":true,"api_error_status":401,"result":"log in","total_cost_usd":1}';;
+            *leaks*)
+                say '{"type":"assistant","session_id":"foreign","message":{"content":[{"type":"text","text":"leak"}]}}'
+                text well; result false completed;;
             *deaf*) text deaf; trap '' TERM; while :; do sleep 1; done;;
             *die*) exit 9;;
             *) text "turn $turn"; result false completed;;
@@ -89,7 +97,7 @@ esac; done
 
 pub struct Fixture {
     pub worktree: TempDir,
-    _programs: TempDir,
+    programs: TempDir,
     pub backend: ClaudeSdk,
     pub pool: Arc<Pool>,
     pub spec: SessionSpec,
@@ -105,7 +113,7 @@ impl Fixture {
         let settings = ClaudeSettings { grace: Duration::from_secs(1), ..ClaudeSettings::new(launcher()) };
         let backend = ClaudeSdk::new(Arc::new(registry), settings, Arc::clone(&pool));
         let spec = spec(worktree.path(), "claude");
-        Self { worktree, _programs: programs, backend, pool, spec }
+        Self { worktree, programs, backend, pool, spec }
     }
 
     pub async fn prompt(&self, prompt: &str) -> Turn {
@@ -136,6 +144,14 @@ impl Fixture {
     pub fn starts(&self) -> Vec<String> {
         let starts = std::fs::read_to_string(Path::new(self.worktree.path()).join("starts")).unwrap();
         starts.lines().map(str::to_owned).collect()
+    }
+
+    /// Puts a new file in the program's place, as installers do it.
+    pub fn replace_program(&self) {
+        let folder = self.programs.path();
+        let old = folder.join("old");
+        std::fs::rename(folder.join("program"), old).unwrap();
+        program(folder, CLAUDE);
     }
 
     pub async fn shut_down(self) {

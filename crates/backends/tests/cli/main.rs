@@ -12,6 +12,7 @@ mod claude;
 mod common;
 mod control_protocol;
 mod floods;
+mod keeping;
 mod once;
 #[path = "../support/shown.rs"]
 mod shown;

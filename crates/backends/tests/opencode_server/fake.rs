@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
@@ -81,14 +81,12 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("opencode");
         let script = format!(
             "#!/bin/sh\nprintf %s \"$OPENCODE_SERVER_PASSWORD\" > {0}/password.new\nmv {0}/password.new {0}/password\n\
              echo \"opencode server listening on http://{address}\"\nexec sleep 1000\n",
             folder.path().display()
         );
-        std::fs::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        install(&folder.path().join("opencode"), &script);
         let shared = Arc::new(Shared { folder: folder.path().to_owned(), ..Shared::default() });
         shared.lock().manner = manner;
         let app = Router::new().fallback({
@@ -105,6 +103,12 @@ impl Fake {
     /// The program to start.
     pub fn program(&self) -> PathBuf {
         self.folder.path().join("opencode")
+    }
+
+    /// Puts a new file in the program's place.
+    pub fn replace_program(&self) {
+        let script = std::fs::read_to_string(self.program()).unwrap();
+        install(&self.program(), &script);
     }
 
     pub fn answer(&self, call: &str, value: Value) {
@@ -133,8 +137,7 @@ impl Fake {
 
     /// Sends an event to all streams.
     pub fn event(&self, kind: &str, properties: Value) {
-        let payload = json!({"id": "evt_1", "type": kind, "properties": properties});
-        self.line(&format!("data: {}\n\n", json!({"directory": "/", "payload": payload})));
+        self.line(&event(kind, properties));
     }
 
     /// Sends bytes to all streams.
@@ -165,6 +168,20 @@ impl Fake {
     pub fn calls(&self, call: &str) -> usize {
         self.shared.lock().calls.iter().filter(|(known, _)| known == call).count()
     }
+}
+
+/// An event as it is sent.
+pub fn event(kind: &str, properties: Value) -> String {
+    let payload = json!({"id": "evt_1", "type": kind, "properties": properties});
+    format!("data: {}\n\n", json!({"directory": "/", "payload": payload}))
+}
+
+/// As installers do it: a new file in the old one's place.
+fn install(program: &Path, script: &str) {
+    let new = program.with_extension("new");
+    std::fs::write(&new, script).unwrap();
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(new, program).unwrap();
 }
 
 impl Drop for Fake {

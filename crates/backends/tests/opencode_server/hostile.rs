@@ -1,10 +1,11 @@
 //! Servers that send too much, or what nobody can read.
 
 use dispatch_core::agent::{EndedHow, NoticeCode};
+use dispatch_core::task::TerminalReason;
 use serde_json::json;
 
 use crate::desk::Desk;
-use crate::fake::Manner;
+use crate::fake::{Manner, event};
 
 /// A turn whose owner is slow loses its events and asks for what they told; another one hears its own meanwhile.
 #[tokio::test]
@@ -82,5 +83,42 @@ async fn what_cannot_be_read_is_counted_and_an_endless_answer_is_not_awaited() {
     let (said, end) = turn.finish().await;
     assert_eq!((said.text().as_str(), end.how), ("done", EndedHow::Completed));
     assert!(said.notice(NoticeCode::AgentOddity).unwrap().contains("text that was lost"));
+    desk.over().await;
+}
+
+/// Says this, of which nobody can make anything, until the turn has ended by that.
+async fn says_nothing_of_meaning(desk: &Desk, babble: &str) {
+    let (turn, voice) = desk.turn(1).await;
+    voice.is_busy(true);
+    for _ in 0..140 {
+        desk.fake.line(babble);
+    }
+    let (said, end) = turn.finish().await;
+    let EndedHow::Failed(failure) = end.how else { panic!("{end:?}") };
+    assert_eq!(failure.reason, TerminalReason::OutputLimit);
+    assert!(failure.text.contains("said more than 128 MiB"), "{}", failure.text);
+    assert_eq!(said.text(), "");
+}
+
+fn long() -> String {
+    "[".repeat(1 << 20)
+}
+
+#[tokio::test]
+async fn a_server_that_says_much_to_nobody_is_not_listened_to() {
+    let of_nobody = json!({"sessionID": "ses_of_nobody", "messageID": "m", "delta": long()});
+    for babble in [long(), event("message.part.delta", of_nobody)] {
+        let desk = Desk::new(Manner::Good).await;
+        says_nothing_of_meaning(&desk, &babble).await;
+        assert_eq!(desk.servers(), [0_u32; 0]);
+        desk.over().await;
+    }
+}
+
+#[tokio::test]
+async fn a_turn_of_which_much_is_said_that_means_nothing_is_ended() {
+    let desk = Desk::new(Manner::Good).await;
+    let busy = json!({"sessionID": "ses_1", "status": {"type": "busy"}, "x": long()});
+    says_nothing_of_meaning(&desk, &event("session.status", busy)).await;
     desk.over().await;
 }

@@ -12,6 +12,7 @@ mod common;
 mod desk;
 mod fake;
 mod hostile;
+mod keeping;
 mod lost;
 #[path = "../support/shown.rs"]
 mod shown;

@@ -93,6 +93,29 @@ async fn a_turn_that_does_not_obey_is_cut_off_and_others_go_on() {
     desk.over().await;
 }
 
+/// It was asked harder than it needed: what it had done was still to be heard.
+#[tokio::test]
+async fn a_turn_that_had_ended_when_it_was_cut_off_costs_the_next_one_nothing() {
+    let desk = Desk::with(Manner::Good, |settings| settings.recycling = Duration::from_millis(50)).await;
+    let (turn, voice) = desk.turn(1).await;
+    let (mut other, others) = desk.turn(2).await;
+    let kept = desk.servers();
+    voice.answer_with("done");
+    // What comes later on the one stream has come: so has what came before it.
+    others.begin_answer("msg_b");
+    others.begin_text("msg_b", "prt_b");
+    others.delta("prt_b", "heard");
+    other.until_said("heard").await;
+    turn.control.stop(Stop::Terminate).await;
+    let (said, end) = turn.finish().await;
+    assert_eq!((said.text().as_str(), end.how), ("done", EndedHow::Completed));
+    let next = desk.start(desk.spec(1)).await.unwrap();
+    assert_eq!(desk.servers(), kept);
+    next.close(Close::Return).await;
+    other.close(Close::Kill).await;
+    desk.over().await;
+}
+
 #[tokio::test]
 async fn a_line_of_work_that_was_cut_off_waits_for_others_no_longer_than_it_may() {
     let desk = Desk::with(Manner::Good, |settings| settings.recycling = Duration::from_millis(50)).await;
