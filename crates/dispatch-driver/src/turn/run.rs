@@ -64,7 +64,9 @@ pub(super) struct RunningTurn {
     message: Option<MessageId>,
     /// Where the conversation that the agent goes on with is to be found.
     lineage: Option<Lineage>,
-    /// The agent's conversation, once it is known.
+    /// The agent's conversation before its prompt: one that is never told anything is not to be gone on with.
+    ready: Option<AgentConversation>,
+    /// The agent's conversation, from its prompt on.
     conversation: Arc<OwnConversation>,
     report: TurnReport,
     store_lost: bool,
@@ -150,6 +152,7 @@ impl RunningTurn {
             prompt: task.input,
             message: None,
             lineage,
+            ready: None,
             conversation,
             report: TurnReport::Abandoned,
             store_lost: false,
@@ -198,7 +201,7 @@ impl RunningTurn {
                     Some(News::Conversation(id)) => self.record_conversation(id),
                     Some(News::Event(event)) => {
                         if let Event::SessionReady(SessionInfo { agent_session: Some(id), own, .. }) = &event {
-                            self.conversation.set(AgentConversation { id: id.clone(), own: own.clone() });
+                            self.ready = Some(AgentConversation { id: id.clone(), own: own.clone() });
                         }
                         self.timers.news();
                         return event;

@@ -106,6 +106,7 @@ impl RunningTurn {
     /// What an interrupted task can be resumed with is recorded before that can be needed.
     fn record_prompt_sent(&mut self) {
         let Settler { ports, key, .. } = self.settler.clone();
+        self.ready.take().into_iter().for_each(|ready| self.conversation.set(ready));
         let conversation = Arc::clone(&self.conversation);
         let recorded = async move {
             conversation.record().await?;
