@@ -47,7 +47,8 @@ impl Streams {
     /// Tells one listener of everything, until it is gone.
     pub fn serve(&self, to: &mut impl Write) -> io::Result<()> {
         let (listener, events) = sync_channel(WAITING);
-        to.write_all(self.line(None, "server.connected", &json!({})).as_bytes())?;
+        // Told through the queue of a listener who is in the list: whoever has read it misses nothing from there on.
+        let _ = listener.send(self.line(None, "server.connected", &json!({})).into());
         let number = self.events.fetch_add(1, Ordering::Relaxed);
         self.lock().push(Listener { number, to: listener });
         self.pass_on(&events, to)
