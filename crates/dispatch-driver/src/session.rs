@@ -17,6 +17,10 @@ use crate::{paths, request_ids};
 /// How many batches may wait for the turn. A full channel stops reading the agent.
 const BATCHES: usize = 8;
 
+/// How an agent that began anew is closed when it was not told what was said before: kept, it would be taken for one
+/// that remembers it.
+const NEVER_TOLD: Close = Close::Kill;
+
 /// What the turn asks of its session.
 #[derive(Debug)]
 enum Command {
@@ -137,7 +141,15 @@ impl Owner {
         let started = tokio::select! {
             biased;
             how = closed(&mut self.inbox) => return how,
-            started = start(session, if_forgotten) => started,
+            started = session.start() => started,
+        };
+        let started = match started {
+            Ok(info) => tokio::select! {
+                biased;
+                told = tell_again(info, if_forgotten) => told,
+                _ = closed(&mut self.inbox) => return NEVER_TOLD,
+            },
+            Err(failure) => Err(failure),
         };
         let record = match started {
             Ok((info, record)) => {
@@ -151,8 +163,7 @@ impl Owner {
         };
         let prompt = match self.inbox.recv().await {
             Some(Command::Prompt(Prompt { text })) => Prompt { text: record.unwrap_or_default() + &text },
-            // Kept, it would be taken for one that remembers what it was never told.
-            Some(Command::Close(_)) if record.is_some() => return Close::Kill,
+            Some(Command::Close(_)) if record.is_some() => return NEVER_TOLD,
             Some(Command::Close(how)) => return how,
             None => return Close::Kill,
         };
@@ -183,13 +194,12 @@ impl Owner {
     }
 }
 
-/// Gets the agent ready. One that was to go on with its chat's conversation, and begins a new one, is told what was said
+/// An agent that is ready, and was to go on with its chat's conversation, but begins a new one, is told what was said
 /// before: the record of it goes before its prompt (SPEC W2).
-async fn start(
-    session: &mut dyn AgentSession,
+async fn tell_again(
+    mut info: SessionInfo,
     if_forgotten: Option<impl Future<Output = Result<Vec<Message>, Failure>>>,
 ) -> Result<(SessionInfo, Option<String>), Failure> {
-    let mut info = session.start().await?;
     let anew = info.notices.iter_mut().find(|notice| notice.code == NoticeCode::SessionNew);
     let (Some(notice), Some(history)) = (anew, if_forgotten) else { return Ok((info, None)) };
     let record = replay::record(&history.await?);
