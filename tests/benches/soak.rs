@@ -29,7 +29,8 @@ fn main() {
     args.retain(|arg| !arg.starts_with('-'));
     let turns = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(200);
     let named = args.iter().find(|arg| arg.parse::<usize>().is_err());
-    println!("| agent | route | who | before | after {turns} turns |\n|---|---|---|---|---|");
+    println!("| agent | route | who | before | after {} turns | after {turns} |", turns / 2);
+    println!("|---|---|---|---|---|---|");
     for (agent, name, route) in ROWS.iter().filter(|(_, name, _)| named.is_none_or(|named| named == name)) {
         let config = match route {
             Route::OpencodeServer => "",
@@ -42,8 +43,8 @@ fn main() {
         let prompt = "say three words";
         let Soaked { service, agent } =
             soak(&site, serve.pid(), *route, turns, |session| site.queue(name, prompt, Some(session)));
-        for (who, [before, after]) in [("service", service), ("agent", agent)] {
-            println!("| {name} | {} | {who} | {before} | {after} |", route.as_str());
+        for (who, [before, halfway, after]) in [("service", service), ("agent", agent)] {
+            println!("| {name} | {} | {who} | {before} | {halfway} | {after} |", route.as_str());
         }
         let _ = serve.stop();
     }

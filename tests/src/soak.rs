@@ -33,14 +33,41 @@ impl Holds {
     /// When it does not run.
     #[must_use]
     pub fn of(pid: u32) -> Self {
+        Self::read(pid).expect("a process that runs")
+    }
+
+    /// What this process and all below it hold now.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn of_tree(root: u32) -> Self {
+        Self::read_tree(root).expect("a process that runs")
+    }
+
+    /// Nothing for a process that has ended.
+    fn read_tree(root: u32) -> Option<Self> {
+        let own = Self::read(root)?;
+        let below = children(root).into_iter().filter_map(|child| Self::read_tree(child.pid));
+        Some(below.fold(own, |all, one| Self {
+            files: all.files + one.files,
+            threads: all.threads + one.threads,
+            zombies: all.zombies + one.zombies,
+            memory: all.memory + one.memory,
+        }))
+    }
+
+    fn read(pid: u32) -> Option<Self> {
         let proc = Path::new("/proc").join(pid.to_string());
-        let status = fs::read_to_string(proc.join("status")).expect("a process that runs");
-        let field = |name: &str| -> usize {
-            let line = status.lines().find(|line| line.starts_with(name)).expect("the kernel tells it");
-            line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("a number")
+        let status = fs::read_to_string(proc.join("status")).ok()?;
+        let field = |name: &str| -> Option<usize> {
+            let line = status.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1)?.parse().ok()
         };
-        let files = fs::read_dir(proc.join("fd")).expect("a process of ours").count();
-        Self { files, threads: field("Threads:"), zombies: zombies_of(pid), memory: field("RssAnon:") }
+        let zombies = children(pid).iter().filter(|child| child.is_zombie).count();
+        let files = fs::read_dir(proc.join("fd")).ok()?.count();
+        // A zombie has no memory any more.
+        Some(Self { files, threads: field("Threads:")?, zombies, memory: field("RssAnon:")? })
     }
 }
 
@@ -51,13 +78,13 @@ impl fmt::Display for Holds {
     }
 }
 
-/// What service and agent held.
+/// What service and agent held: before, after half of the turns, and after all.
 #[derive(Debug, Clone, Copy)]
 pub struct Soaked {
-    /// The service, before and after.
-    pub service: [Holds; 2],
-    /// The agent, before and after.
-    pub agent: [Holds; 2],
+    /// The service.
+    pub service: [Holds; 3],
+    /// The agent, with all that it has started.
+    pub agent: [Holds; 3],
 }
 
 /// Runs so many turns by `turn`, each of which must complete over `route`, and looks at what the service of this process
@@ -85,18 +112,34 @@ pub fn soak(
         let warm = site.ask(|records| async move { records.warm().await });
         warm.iter().map(|kept| kept.agent.pid).find(|pid| is_running(*pid))
     });
-    let before = [Holds::of(service), Holds::of(agent)];
-    run(turns);
-    assert!(is_running(agent), "the agent was replaced");
-    let after = [Holds::of(service), Holds::of(agent)];
-    Soaked { service: [before[0], after[0]], agent: [before[1], after[1]] }
+    let look = || {
+        assert!(is_running(agent), "the agent was replaced");
+        [Holds::of(service), Holds::of_tree(agent)]
+    };
+    let before = look();
+    run(turns / 2);
+    let halfway = look();
+    run(turns - turns / 2);
+    let after = look();
+    let [service, agent] = [0, 1].map(|who| [before[who], halfway[who], after[who]]);
+    Soaked { service, agent }
 }
 
-fn zombies_of(parent: u32) -> usize {
-    let is_one = |stat: &String| {
-        let mut fields = stat.rsplit(") ").next().unwrap_or_default().split_whitespace();
-        fields.next() == Some("Z") && fields.next() == Some(&parent.to_string())
+/// A process that another one has started.
+struct Child {
+    pid: u32,
+    is_zombie: bool,
+}
+
+fn children(parent: u32) -> Vec<Child> {
+    let child = |stat: &String| {
+        let (begin, rest) = stat.rsplit_once(") ")?;
+        let mut fields = rest.split_whitespace();
+        let (state, its_parent) = (fields.next()?, fields.next()?);
+        let pid = begin.split_whitespace().next()?.parse().ok()?;
+        (its_parent == parent.to_string()).then_some(Child { pid, is_zombie: state == "Z" })
     };
     let processes = fs::read_dir("/proc").expect("the kernel tells of processes").flatten();
-    processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok()).filter(is_one).count()
+    let stats = processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    stats.filter_map(|stat| child(&stat)).collect()
 }

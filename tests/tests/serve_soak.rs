@@ -22,8 +22,11 @@ fn many_turns_leave_service_and_agent_as_they_were() {
                 let Soaked { service, agent } = soak(&site, serve.pid(), route.route, turns, |session| {
                     route.queue(&site, "/say one more\n/write a.txt x\n/shell true", session)
                 });
-                for (who, [before, after]) in [("service", service), ("agent", agent)] {
-                    println!("{}, {who}: {before}; after {turns} turns {after}", route.name);
+                for (who, [before, halfway, after]) in [("service", service), ("agent", agent)] {
+                    println!(
+                        "{}, {who}: {before}; halfway {halfway}; after {turns} turns {after}",
+                        route.name
+                    );
                     assert_flat(&format!("{}, {who}", route.name), before, after);
                 }
                 let _ = serve.stop().expect(0);
