@@ -14,4 +14,5 @@ pub mod serve;
 pub mod sim;
 pub mod soak;
 pub mod stand_ins;
+pub mod stopwatch;
 pub mod terminal;

@@ -19,6 +19,8 @@ pub use live::{Live, Serve, signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::stopwatch::Stopwatch;
+
 /// How long a test waits for something that must come. Generous, as two busy cores are slow.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -321,13 +323,15 @@ impl Machine {
     /// # Errors
     /// The processes that are still there after `patience`.
     pub fn wait_for_no_process(&self, patience: Duration) -> Result<(), Vec<u32>> {
-        let deadline = Instant::now() + patience;
+        let mut since = Stopwatch::start();
         loop {
+            // Before the look, so that one comes after the deadline.
+            let spent = since.look();
             let left = self.processes();
             if left.is_empty() {
                 return Ok(());
             }
-            if Instant::now() > deadline {
+            if spent > patience {
                 return Err(left);
             }
             // The kernel tells nobody when processes that are not ours end.

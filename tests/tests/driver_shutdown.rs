@@ -139,7 +139,7 @@ async fn a_claim_that_is_answered_after_the_shutdown_is_given_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agents_stop_before_a_lease_ends_that_cannot_be_renewed() {
-    const TTL: Duration = Duration::from_secs(4);
+    const TTL: Duration = Duration::from_secs(10);
     let bench = Bench::with(&STUBBORN).await;
     bench.faults.set_ttl(TTL);
     bench.agent.script("hang", &hangs());

@@ -262,7 +262,7 @@ fn agents_that_do_not_start() {
             &["exit", "7", "initialize", "no key found"][..],
         ),
         ("prints", &["--fault", "stderr=what is this", "--fault", "garbage"], &["not ACP", "what is this"]),
-        ("silent", &["--fault", "stderr=thinking", "--fault", "silent"], &["initialize", "2 s", "thinking"]),
+        ("silent", &["--fault", "stderr=thinking", "--fault", "silent"], &["initialize", "5 s", "thinking"]),
         ("old", &["--fault", "version=7"], &["version 7"]),
         ("refuses", &["--fault", "no-session"], &["session/new"]),
     ];
@@ -271,7 +271,7 @@ fn agents_that_do_not_start() {
     fs::write(&text_file, "#!/nowhere/interpreter\n").unwrap();
     fs::set_permissions(&text_file, fs::Permissions::from_mode(0o755)).unwrap();
     machine.configure(&format!(
-        "limits.start_s = 2\n{agents}[agents.text]\ntransport = \"acp\"\ncommand = [{:?}]\n",
+        "limits.start_s = 5\n{agents}[agents.text]\ntransport = \"acp\"\ncommand = [{:?}]\n",
         text_file
     ));
     let mut all: Vec<_> = faults.iter().map(|(name, _, words)| (*name, *words)).collect();

@@ -16,6 +16,7 @@ use std::{
 use boocoder_tests::{
     product::{Finished, Live, Machine, binary},
     random::{Random, seed},
+    stopwatch::Stopwatch,
 };
 use dispatch_core::{
     change::ChangeState,
@@ -38,8 +39,9 @@ const MACHINES: usize = 4;
 /// recoveries too, and are killed in the middle of that.
 const KILLS_A_CHECK: usize = 3;
 
-/// How long what a killed boocoder had started may live.
-const GONE: Duration = Duration::from_secs(2);
+/// How long what a killed boocoder had started may live where much else is at work: `serve_orphans`, which runs alone,
+/// holds it to two seconds.
+const GONE: Duration = Duration::from_secs(20);
 
 /// Seconds that an escaped child sleeps, which tells it from other tests' children.
 const ESCAPED: &str = "613";
@@ -164,7 +166,7 @@ impl Victim {
 
     /// What a killed run had started is gone in time, however it hides.
     fn assert_no_process(&self, moment: Duration) {
-        let deadline = Instant::now() + GONE;
+        let mut since = Stopwatch::start();
         let found = self.machine.wait_for_no_process(GONE);
         assert_eq!(found, Ok(()), "killed after {moment:?}");
         loop {
@@ -172,7 +174,7 @@ impl Victim {
             if left.is_empty() {
                 return;
             }
-            assert!(Instant::now() < deadline, "killed after {moment:?}, {left:?} are left");
+            assert!(since.look() < GONE, "killed after {moment:?}, {left:?} are left");
             thread::sleep(Duration::from_millis(5));
         }
     }

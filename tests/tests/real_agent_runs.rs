@@ -6,7 +6,7 @@ use std::time::Duration;
 use boocoder_tests::{
     desk::Desk,
     model_server::{Call, ModelError, Moment, Reply, Script},
-    product::Finished,
+    product::{Finished, Live},
     real_agents::{GOOSE, OPENCODE, RealAgent},
 };
 use serde_json::Value;
@@ -40,6 +40,15 @@ fn assert_in_order(run: &Finished, end: &[&str]) {
     }
 }
 
+/// A run, which may take its time: an agent's start alone was seen to take 30 s on a busy machine.
+fn start(desk: &Desk, args: &[&str]) -> Live {
+    desk.machine.start(desk.args(args)).with_patience(Duration::from_secs(240))
+}
+
+fn run(desk: &Desk, args: &[&str]) -> Finished {
+    start(desk, args).finish()
+}
+
 /// The agent edits two files; the checkout changes only when that was asked for.
 fn edits_are_applied_when_asked_for(desk: &Desk) {
     let script = Script::new()
@@ -49,7 +58,7 @@ fn edits_are_applied_when_asked_for(desk: &Desk) {
     desk.server.when("make the file", script);
     let untouched = desk.repository();
 
-    let kept = desk.machine.run(desk.args(&["please make the file"])).expect(0);
+    let kept = run(desk, &["please make the file"]).expect(0);
     assert_in_order(&kept, &["pending_change", "message_complete", "task_state", "agent_status"]);
     assert!(kept.text().ends_with("All done."), "{:?}", kept.text());
     let frames = kept.frames();
@@ -69,7 +78,7 @@ fn edits_are_applied_when_asked_for(desk: &Desk) {
     desk.assert_untouched(&untouched);
     desk.assert_clean();
 
-    let applied = desk.machine.run(desk.args(&["--apply", "please make the file"])).expect(0);
+    let applied = run(desk, &["--apply", "please make the file"]).expect(0);
     assert_eq!(applied.result()["change"]["state"], "applied");
     assert_eq!(desk.machine.read("new.txt").unwrap(), "one\n");
     assert_eq!(desk.machine.read("README.md").unwrap(), "# The repository\n");
@@ -81,7 +90,7 @@ fn edits_are_applied_when_asked_for(desk: &Desk) {
 fn a_refused_key_fails_the_task(desk: &Desk) {
     let untouched = desk.repository();
     desk.server.when("hello", Script::new().then(ModelError::Unauthorised));
-    let run = desk.machine.run(desk.args(&["--apply", "hello"])).expect(1);
+    let run = run(desk, &["--apply", "hello"]).expect(1);
     assert_in_order(&run, &["message_complete", "task_state", "agent_status"]);
     let frames = run.frames();
     let last = frames.last().unwrap();
@@ -98,7 +107,7 @@ fn a_refused_key_fails_the_task(desk: &Desk) {
 fn ctrl_c_in_text_cancels(desk: &Desk) {
     let untouched = desk.repository();
     desk.server.when("talk", Script::new().then(Reply::words(600).pace(Duration::from_millis(100))));
-    let mut live = desk.machine.start(desk.args(&["please talk"]));
+    let mut live = start(desk, &["please talk"]);
     live.wait_for_frame("delta", |frame| frame["content"].as_str().unwrap().contains("word"));
     live.signal(INTERRUPT);
     let run = live.finish().expect(130);

@@ -28,7 +28,7 @@ use dispatch_core::{
 };
 
 /// How long what a killed service had started may live.
-const GONE: Duration = Duration::from_secs(2);
+const GONE: Duration = Duration::from_secs(20);
 
 /// How many machines are killed side by side.
 const LANES: usize = 3;

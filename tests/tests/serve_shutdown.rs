@@ -11,8 +11,8 @@ use boocoder_tests::{
     product::{Finished, Machine, Serve},
     queue::{Kind, Site},
     serve::{
-        Answer, Gate, Ledger, answers, assert_cancelled, assert_completed, changes, deltas, freeze, grow,
-        is_running, ledger_agent, on_both, pids, serve, stop, thaw, turn_frames, worktree_folders,
+        Answer, Gate, Ledger, answers, assert_cancelled, assert_completed, changes, deltas, freeze_service,
+        grow, is_running, ledger_agent, on_both, pids, serve, stop, thaw, turn_frames, worktree_folders,
     },
 };
 use dispatch_core::{
@@ -96,7 +96,7 @@ impl Busy {
     /// were not begun, and the one whose prompt was not out, wait.
     fn assert_waiting(&self) {
         let Self { site, unsent, behind, without_slot, .. } = self;
-        site.machine.wait_for_no_process(Duration::from_secs(2)).expect("no process is left");
+        site.machine.wait_for_no_process(Duration::from_secs(20)).expect("no process is left");
         assert_eq!(site.machine.node_locks(), Vec::<PathBuf>::new());
         for task in [behind, without_slot] {
             let task = site.task(task.id);
@@ -164,7 +164,7 @@ fn turns_get_a_grace_period() {
     on_both(|kind| {
         for_both_signals(|signal| {
             let mut busy = Busy::new(kind);
-            let mut serve = busy.serve("3");
+            let mut serve = busy.serve("15");
             let agent = busy.agent();
             serve.signal(signal);
             serve.live().wait_for_complaint(HEARD);
@@ -200,6 +200,7 @@ fn a_second_signal_ends_at_once() {
             for (first, second, code) in [(SIGTERM, SIGTERM, 143), (SIGTERM, SIGINT, 130)] {
                 scope.spawn(move || {
                     let mut busy = Busy::new(kind);
+                    busy.site.machine.set(STOP_GRACE, "60");
                     let mut serve = busy.serve("600");
                     let agent = busy.agent();
                     serve.signal(first);
@@ -207,8 +208,7 @@ fn a_second_signal_ends_at_once() {
                     let since = Instant::now();
                     serve.signal(second);
                     let _ = serve.finish().expect(code);
-                    // By default an agent has ten seconds to obey.
-                    assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
+                    assert!(since.elapsed() < AT_ONCE, "{:?}", since.elapsed());
                     assert!(!is_running(agent));
                     for task in [&busy.ends, &busy.endless] {
                         assert_endless_was_stopped(&busy.site, task);
@@ -222,6 +222,12 @@ fn a_second_signal_ends_at_once() {
     });
 }
 
+/// How long an agent has to obey, in seconds.
+const STOP_GRACE: &str = "BOOCODER_LIMITS__STOP_GRACE_S";
+
+/// Much less than a minute of that, and enough for a machine that has more to do.
+const AT_ONCE: Duration = Duration::from_secs(40);
+
 /// An agent and its family that obey nothing.
 const HOSTILE: &str = "/ignore-cancel\n/ignore-signals\n/ignore-eof\n/pid\n\
                        /fork 10 plain group session daemon cleared\n/write a.txt x\n/say ready\n/stall";
@@ -229,7 +235,8 @@ const HOSTILE: &str = "/ignore-cancel\n/ignore-signals\n/ignore-eof\n/pid\n\
 #[test]
 fn a_family_that_obeys_nothing_ends_with_the_second_signal() {
     on_both(|kind| {
-        let site = Site::new(kind);
+        let mut site = Site::new(kind);
+        site.machine.set(STOP_GRACE, "60");
         let task = site.queue("demo", HOSTILE, None);
         let mut serve = serve(&site);
         let told = site.wait_for("the family", |site| {
@@ -243,7 +250,7 @@ fn a_family_that_obeys_nothing_ends_with_the_second_signal() {
         serve.signal(SIGINT);
         let since = Instant::now();
         let _ = serve.finish().expect(130);
-        assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
+        assert!(since.elapsed() < AT_ONCE, "{:?}", since.elapsed());
         assert!(!family.iter().any(|pid| is_running(*pid)), "{family:?}");
         assert_endless_was_stopped(&site, &task);
         site.assert_nothing_left();
@@ -259,7 +266,7 @@ fn while_a_worktree_is_made() {
         let mut stopped = serve(&site);
         let task = site.queue("demo", "/write a.txt x\n/say hello", None);
         Machine::wait_until("a worktree", || (!site.machine.worktrees().is_empty()).then_some(()));
-        freeze(stopped.pid());
+        freeze_service(&site, stopped.pid());
         stopped.signal(SIGTERM);
         thaw(stopped.pid());
         let _ = stopped.finish().expect(0);

@@ -13,8 +13,9 @@ use boocoder_tests::{
     queue::{Kind, Site},
     random::{Random, seed},
     serve::{
-        Answer, answers, assert_cancelled, assert_completed, assert_settled_once, changes, deltas, freeze,
-        grow, halted, is_running, many_stops, on_both, pids, serve, stop, stop_and_wait, thaw, turn_frames,
+        Answer, answers, assert_cancelled, assert_completed, assert_settled_once, changes, deltas,
+        freeze_service, grow, halted, is_running, many_stops, on_both, pids, serve, stop, stop_and_wait,
+        thaw, turn_frames,
     },
 };
 use dispatch_core::{
@@ -229,7 +230,7 @@ fn while_the_worktree_is_made() {
         let mut serve = serve(&site);
         let task = site.queue("demo", "/say never", None);
         Machine::wait_until("a worktree", || (!site.machine.worktrees().is_empty()).then_some(()));
-        freeze(serve.pid());
+        freeze_service(&site, serve.pid());
         assert_eq!([stop(&site, task.id), stop(&site, task.id)], [Answer::Stopping, Answer::Stopping]);
         thaw(serve.pid());
         site.wait_for_end(task.id);
@@ -253,7 +254,7 @@ fn while_the_turn_settles_a_stop_that_comes_first_decides() {
         let agent =
             site.wait_for("the agent", |site| pids(&deltas(&turn_frames(site, &task))).first().copied());
         Machine::wait_until("the agent's end", || (!is_running(agent)).then_some(()));
-        freeze(serve.pid());
+        freeze_service(&site, serve.pid());
         assert_eq!([stop(&site, task.id), stop(&site, task.id)], [Answer::Stopping, Answer::Stopping]);
         thaw(serve.pid());
         site.wait_for_end(task.id);

@@ -4,13 +4,7 @@
 //! `BOOCODER_STOPS=200` asks for so many Stops on each route instead of 20.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::PathBuf,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fs, path::PathBuf, thread, time::Duration};
 
 use boocoder_tests::{
     figures::Times,
@@ -18,6 +12,7 @@ use boocoder_tests::{
     queue::{Kind, Site},
     serve::{assert_cancelled, deltas, escape, is_running, pids, serve, turn_frames},
     stand_ins::{STAND_INS, StandIn, install, when_told},
+    stopwatch::Stopwatch,
 };
 use dispatch_core::{
     ids::SessionId,
@@ -91,14 +86,14 @@ impl Stops<'_> {
         let _ = fs::remove_file(&self.told);
         let task = self.route.queue(self.site, &prompt, self.session);
         let tree = self.tree(&task);
-        let since = Instant::now();
+        let mut since = Stopwatch::start();
         self.site.stop(task.id);
         while tree.iter().any(|pid| is_running(*pid)) {
             let left: Vec<_> = tree.iter().filter(|pid| is_running(**pid)).collect();
-            assert!(since.elapsed() < PATIENCE, "{}: {left:?} of {tree:?} are left", self.route.name);
+            assert!(since.look() < PATIENCE, "{}: {left:?} of {tree:?} are left", self.route.name);
             thread::sleep(Duration::from_millis(2));
         }
-        let took = since.elapsed();
+        let took = since.look();
         self.site.wait_for_end(task.id);
         assert_cancelled(self.site, task.id, Stopped);
         took

@@ -108,7 +108,7 @@ async fn only_the_end_of_much_output_is_kept_and_no_pipe_fills_up() {
 #[tokio::test]
 async fn a_killed_command_ends_and_its_output_can_still_be_read() {
     let ground = plain();
-    let id = ground.start("echo $$ > pid; echo before; exec sleep 600").await;
+    let id = ground.start("echo before; echo $$ > pid; exec sleep 600").await;
     let pid = ground.appears("pid");
     ground.terminals.kill(&id).unwrap();
     let output = ground.finish(&id).await;

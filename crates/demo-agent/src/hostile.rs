@@ -58,7 +58,10 @@ impl Turn<'_> {
             }
             M::Late(text) => self.late.push(text),
             M::AnswerTwice => self.answer_twice = true,
-            M::AnswerNow => self.answer_now()?,
+            M::AnswerNow => {
+                self.answer_now()?;
+                self.agent.wire.flush()?;
+            }
             M::Error { code, message } => {
                 self.refusal = Some(Refusal { code, message });
                 return Ok(Flow::End);

@@ -38,6 +38,8 @@ impl Turn<'_> {
     fn watch(&mut self, id: &str, mut running: Running) -> Result<(), Halt> {
         let mut shown = String::new();
         let status = loop {
+            // Of one that was over before the wait, a pipe in which nothing comes has all been read.
+            let before = running.child.try_wait();
             let woken = self.agent.wait(Some(Instant::now() + GLANCE), Some(running.output.as_fd()))?.0;
             if self.is_cancelled() {
                 running.kill();
@@ -48,7 +50,8 @@ impl Turn<'_> {
                 Woken::Message => false,
                 Woken::Deadline => true,
             };
-            match running.child.try_wait() {
+            let exited = if woken == Woken::Deadline { before } else { running.child.try_wait() };
+            match exited {
                 Ok(Some(status)) if ended => break status,
                 Ok(_) if woken == Woken::Other && !ended => {
                     self.update(json!({"sessionUpdate": "tool_call_update", "toolCallId": id,

@@ -137,6 +137,7 @@ impl Turn<'_> {
         for text in std::mem::take(&mut self.late) {
             self.update(json!({"sessionUpdate": "agent_message_chunk", "content": text_block(&text)}))?;
         }
+        // In one write with the answer: what is late by the time of a busy machine would be said between turns.
         self.agent.wire.flush()
     }
 
@@ -162,7 +163,7 @@ impl Turn<'_> {
         for _ in 0..=u8::from(self.answer_twice) {
             self.answer(&id, cancelled)?;
         }
-        self.agent.wire.flush()
+        Ok(())
     }
 
     fn answer(&mut self, id: &Value, cancelled: bool) -> Result<(), Halt> {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    hash::{BuildHasher, Hasher, RandomState},
     io::Write,
     net::{Ipv4Addr, TcpListener},
     os::unix::{
@@ -21,7 +22,7 @@ use crate::{
 /// answered, so it survives every death of the server, though not a power cut.
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
-max_connections = 200
+max_connections = 500
 shared_buffers = '64MB'
 fsync = off
 full_page_writes = off
@@ -31,7 +32,7 @@ log_lock_waits = on
 ";
 
 /// How often another port is tried when somebody took ours before the server could.
-const PORTS: u32 = 5;
+const PORTS: u32 = 10;
 
 /// How a server is told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,7 +223,16 @@ fn keeper(programs: &Programs, folder: &Path) -> Result<Child, Failure> {
     })
 }
 
+/// A port below those that are given to whoever asks for any (from 32768, ip(7)): a server that is started again finds
+/// its port free.
 fn free_port() -> Result<u16, Failure> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Failure::Port)?;
-    Ok(listener.local_addr().map_err(Failure::Port)?.port())
+    let mut tries = 1;
+    loop {
+        let port = 15_000 + (RandomState::new().build_hasher().finish() % 17_000) as u16;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(failure) if tries == PORTS => return Err(Failure::Port(failure)),
+            Err(_) => tries += 1,
+        }
+    }
 }

@@ -33,9 +33,9 @@ pub static OBEDIENT: BackendProfile = profile(&[
 
 /// An agent whose patience is tried: each rung gets a moment.
 pub static STUBBORN: BackendProfile = profile(&[
-    (Stop::Ask, Duration::from_millis(20)),
-    (Stop::Terminate, Duration::from_millis(20)),
-    (Stop::Kill, Duration::from_millis(20)),
+    (Stop::Ask, Duration::from_millis(100)),
+    (Stop::Terminate, Duration::from_millis(100)),
+    (Stop::Kill, Duration::from_millis(100)),
 ]);
 
 /// An obedient agent with a conversation for each chat, which it has forgotten by the next turn.

@@ -180,6 +180,20 @@ impl Site {
         serde_json::from_str(&added.stdout.concat()).expect("a task")
     }
 
+    /// Whether somebody holds the one lock of a record that is a file: nobody else can write.
+    ///
+    /// # Panics
+    /// When there is no record.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        if self.database.is_some() {
+            return false;
+        }
+        let record = Connection::open(self.machine.data_dir().join("boocoder.db")).expect("a record");
+        record.busy_timeout(Duration::ZERO).expect("a setting");
+        record.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err()
+    }
+
     /// Stops a task as a program that embeds the store does.
     ///
     /// # Panics

@@ -10,7 +10,7 @@ pub use record::{
     turn_frames,
 };
 pub use service::{
-    ESCAPED, Gate, Ledger, escape, freeze, grow, halted, is_running, ledger_agent, on_both, pids, serve,
-    thaw, worktree_folders,
+    ESCAPED, Gate, Ledger, escape, freeze, freeze_service, grow, halted, is_running, ledger_agent, on_both,
+    pids, serve, thaw, worktree_folders,
 };
 pub use stop::{Answer, many_stops, stop, stop_and_wait};

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
+    time::Duration,
 };
 
 use crate::{
@@ -58,6 +59,19 @@ pub fn freeze(pid: u32) {
     let stat = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let is_frozen = || stat().rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
     Machine::wait_until("a frozen process", || is_frozen().then_some(()));
+}
+
+/// Freezes a service between two of its writes: others are to write meanwhile.
+///
+/// # Panics
+/// As [`freeze`].
+pub fn freeze_service(site: &Site, pid: u32) {
+    freeze(pid);
+    while site.is_locked() {
+        thaw(pid);
+        thread::sleep(Duration::from_millis(1));
+        freeze(pid);
+    }
 }
 
 /// Lets a frozen process go on.

@@ -31,7 +31,7 @@ async fn what_is_said_between_turns_is_in_none_of_them() {
     let conversation = turn.conversation();
     let mode = r#"{"sessionUpdate":"current_mode_update","currentModeId":"plan"}"#;
     let prompt = format!(
-        "/pid\n/say first\n/answer-now\n/sleep 300\n/say leaked\n/think leaked\n/tool leaked\n/garbage 3\n\
+        "/pid\n/say first\n/answer-now\n/sleep 2000\n/say leaked\n/think leaked\n/tool leaked\n/garbage 3\n\
          /commands fresh\n/update {mode}"
     );
     let (said, end) = turn.run(&prompt).await;
@@ -63,7 +63,7 @@ async fn what_is_said_between_turns_is_in_none_of_them() {
 #[tokio::test]
 async fn what_is_asked_between_turns_is_answered() {
     let fixture = Fixture::warm(&[]);
-    let (said, _) = fixture.run("/pid\n/answer-now\n/sleep 200\n/ask may I\n/write never.txt x").await;
+    let (said, _) = fixture.run("/pid\n/answer-now\n/sleep 2000\n/ask may I\n/write never.txt x").await;
     let pid = said.text();
     let fs = r#"{"sessionId":"another","path":"/etc/passwd"}"#;
     let prompt = format!("/pid\n/answer-now\n/request fs/read_text_file {fs}\n/write done.txt x");

@@ -33,9 +33,9 @@ async fn one_that_exits_at_once_is_named_with_its_code_and_last_words() {
 async fn one_that_prints_something_else_is_shown() {
     let mut fixture = Fixture::new(&["--fault", "garbage"]);
     // Long enough to start in, for what it prints is to be heard.
-    fixture.settings.connection.time_limits.initialize = Duration::from_secs(3);
+    fixture.settings.connection.time_limits.initialize = Duration::from_secs(10);
     let text = fixture.start_failure().await.text;
-    let expected = "agent demo did not answer initialize within 3 s; what it prints is not ACP\n\n\
+    let expected = "agent demo did not answer initialize within 10 s; what it prints is not ACP\n\n\
                     standard output:\nWelcome! This is no JSON.";
     assert!(text.starts_with(expected), "{text}");
 }
@@ -52,9 +52,9 @@ async fn one_that_prints_without_end_is_given_up_early() {
 async fn one_that_never_answers_is_given_up_in_time() {
     let mut fixture = Fixture::new(&["--fault", "silent", "--fault", "stderr=thinking"]);
     // Long enough to start in, for what it prints is to be heard.
-    fixture.settings.connection.time_limits.initialize = Duration::from_secs(3);
+    fixture.settings.connection.time_limits.initialize = Duration::from_secs(10);
     let text = fixture.start_failure().await.text;
-    assert_eq!(text, "agent demo did not answer initialize within 3 s\n\nstandard error:\nthinking");
+    assert_eq!(text, "agent demo did not answer initialize within 10 s\n\nstandard error:\nthinking");
 }
 
 #[tokio::test]

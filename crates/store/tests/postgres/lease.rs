@@ -1,6 +1,6 @@
 //! Leases by the server's clock, and machines that see nothing of each other but the database (SPEC D5).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dispatch_core::{
     frame::FrameBody,
@@ -43,15 +43,27 @@ async fn a_lease_that_ran_out_is_lost_for_good() {
 /// Another machine cannot see the lock, and leaves a node alone for as long as it renews.
 #[tokio::test]
 async fn a_node_of_another_machine_lives_by_its_lease() {
+    // Where the machine stood still, the lease may have run out.
+    while !is_left_alone_while_it_renews().await {}
+}
+
+/// Whether it was renewed in time to be asked.
+async fn is_left_alone_while_it_renews() -> bool {
     let subject = PostgresSubject::fresh();
     let (_folder, node) = elsewhere(&subject, SHORT).await;
     let other = subject.store().await;
     let lease = work::join(&node).await;
     let (claim, _) = work::turn(&node, &lease).await;
-    let begun = std::time::Instant::now();
+    let (begun, mut renewed) = (Instant::now(), Instant::now());
     while begun.elapsed() < SHORT * 2 {
-        assert_eq!(node.renew(&lease).await.unwrap(), Some(Orders::default()));
-        assert!(other.recover().await.unwrap().is_empty());
+        let now = Instant::now();
+        let orders = node.renew(&lease).await.unwrap();
+        let recovered = other.recover().await.unwrap();
+        if renewed.elapsed() > SHORT / 2 {
+            return false;
+        }
+        assert_eq!((orders, recovered), (Some(Orders::default()), vec![]));
+        renewed = now;
         tokio::time::sleep(SHORT / 20).await;
     }
     drop(node);
@@ -60,6 +72,7 @@ async fn a_node_of_another_machine_lives_by_its_lease() {
     })
     .await;
     assert_eq!(recovered[0].task, claim.task.id);
+    true
 }
 
 #[tokio::test]

@@ -171,6 +171,6 @@ async fn a_frozen_connection_is_given_up() {
     let frozen = Instant::now();
     let error = store.renew(&lease).await.unwrap_err();
     assert_eq!(error.class(), Class::Retry, "{error}");
-    assert!(frozen.elapsed() < Duration::from_secs(15), "{:?}", frozen.elapsed());
+    assert!(frozen.elapsed() < Duration::from_secs(30), "{:?}", frozen.elapsed());
     assert_eq!(store.renew(&lease).await.unwrap(), Some(Orders::default()));
 }

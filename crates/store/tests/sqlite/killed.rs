@@ -6,6 +6,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use dispatch_core::{
@@ -69,6 +70,8 @@ async fn writing_helper() {
         println!("frames {}", appended.first.0 + 1);
         let task = store.create_task(new()).await.unwrap();
         println!("task {}", task.id);
+        // SQLite's lock goes to whoever comes first: others are to have a chance.
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
