@@ -1,7 +1,7 @@
 //! From an accepted Stop to the end of the last process of the turn, on every route, with an agent that hears neither a
 //! cancel nor a signal that it can ignore, and whose children have gone into sessions of their own.
 //!
-//! `BOOCODER_STOPS=200` asks for so many Stops on each route instead of 20.
+//! `BOOCODER_STOPS=100` asks for so many Stops on each route instead of 20.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing, in its helpers too")]
 
 use std::{collections::BTreeSet, fs, path::PathBuf, thread, time::Duration};
