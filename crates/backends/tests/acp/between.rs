@@ -10,18 +10,16 @@ use dispatch_core::profile::Stop;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::{Fixture, Said, assert_nothing_left, within};
-use crate::warm::{remembering, told};
+use crate::common::Fixture;
+use crate::support::turn::assert_nothing_left;
+use crate::support::waiting::within;
+use crate::until::until;
+use crate::warm::remembering;
 
 /// Waits until the agent has written this file in its worktree.
 async fn written(fixture: &Fixture, file: &str) {
     let path = fixture.worktree.path().join(file);
-    within(async {
-        while !path.exists() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    until(|| path.exists()).await;
 }
 
 #[tokio::test]
@@ -49,7 +47,7 @@ async fn what_is_said_between_turns_is_in_none_of_them() {
         }
     })
     .await;
-    assert_eq!(told(&turn), []);
+    assert_eq!(turn.told(), []);
     let names: Vec<_> = turn.info.commands.iter().map(|command| command.name.as_str()).collect();
     assert_eq!(names, ["fresh"]);
     let (said, end) = turn.run("/pid").await;
@@ -90,7 +88,7 @@ async fn one_that_dies_between_turns_is_noticed_and_started_again() {
     turn.run("/say one\n/answer-now\n/sleep 100\n/exit 3").await;
     fixture.until_kept(0).await;
     let turn = fixture.start_after(&conversation).await;
-    assert_eq!(told(&turn), [NoticeCode::BackendRestarted, NoticeCode::SessionLoaded]);
+    assert_eq!(turn.told(), [NoticeCode::BackendRestarted, NoticeCode::SessionLoaded]);
     assert_eq!(
         turn.info.notices[0].text,
         "agent demo ended with exit code 3 since its last turn; it was started again"
@@ -105,18 +103,18 @@ async fn one_that_dies_between_turns_is_noticed_and_started_again() {
         std::thread::yield_now();
     }
     let turn = fixture.start_after(&conversation).await;
-    assert_eq!(told(&turn), [NoticeCode::BackendRestarted, NoticeCode::SessionLoaded]);
+    assert_eq!(turn.told(), [NoticeCode::BackendRestarted, NoticeCode::SessionLoaded]);
     let (said, _) = turn.run("/history").await;
     assert!(said.text().contains("prompts: 3"), "{}", said.text());
 
     // Told once.
     let turn = fixture.start_after(&conversation).await;
-    assert_eq!(told(&turn), []);
+    assert_eq!(turn.told(), []);
     // A crash within a turn is the turn's own; the next one is told, too.
     let (_, end) = turn.run("/say x\n/crash SIGABRT").await;
     assert!(matches!(end.how, EndedHow::Crashed(_)), "{end:?}");
     let turn = fixture.start_after(&conversation).await;
-    assert_eq!(told(&turn), [NoticeCode::BackendRestarted, NoticeCode::SessionLoaded]);
+    assert_eq!(turn.told(), [NoticeCode::BackendRestarted, NoticeCode::SessionLoaded]);
     turn.close(Close::Return).await;
     fixture.over().await;
 }
@@ -134,10 +132,10 @@ async fn one_that_does_not_obey_is_replaced_without_a_word_of_a_crash() {
     }
     assert!(matches!(turn.end().await.how, EndedHow::Crashed(_)));
     turn.close(Close::Kill).await;
-    assert_nothing_left(&fixture.tag());
+    assert_nothing_left(&fixture.spec.run_tag);
     assert_gone(&pids);
     let turn = fixture.start_after(&conversation).await;
-    assert_eq!(told(&turn), [NoticeCode::SessionLoaded]);
+    assert_eq!(turn.told(), [NoticeCode::SessionLoaded]);
     turn.close(Close::Return).await;
     fixture.over().await;
 }
@@ -175,7 +173,7 @@ async fn one_that_is_of_no_more_use_is_let_go_with_all_it_started() {
         // A turn does not begin before the end of what was there.
         let turn = fixture.start().await;
         assert_gone(&pids);
-        assert_eq!(told(&turn), [NoticeCode::BackendRestarted], "{what}");
+        assert_eq!(turn.told(), [NoticeCode::BackendRestarted], "{what}");
         assert!(turn.info.notices[0].text.contains(why), "{what}: {}", turn.info.notices[0].text);
         turn.close(Close::Return).await;
         fixture.over().await;
@@ -249,7 +247,7 @@ async fn many_turns_hold_nothing() {
     for _ in 0..turns {
         let (said, end) = fixture.start_after(&conversation).await.run(prompt).await;
         assert_eq!(end.how, EndedHow::Completed);
-        assert_eq!(Said(said.0).text(), "hello");
+        assert_eq!(said.text(), "hello");
     }
     let after = held();
     assert!(after.0 <= before.0 && after.1 <= before.1 + 2 && after.2 == 0, "{before:?} then {after:?}");

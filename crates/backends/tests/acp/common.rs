@@ -1,29 +1,26 @@
-//! A worktree, an agent, and a turn.
+//! A worktree, an agent, and its turns.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use backends::RegisteredAgents;
 use backends::acp::{AcpOnce, AcpSettings, AcpWarm};
 use backends::launch::Launcher;
 use backends::pool::{Keeper, Pool, PoolSettings};
-use backends::process::{RunTag, Supervisor, leftovers};
+use backends::process::{RunTag, Supervisor};
 use backends::registry::{Registry, UserAgent};
-use dispatch_core::agent::{AgentUpdate, End, Failure, NoticeCode, OwnSettings, ToolCall};
-use dispatch_core::ids::{ChatId, Epoch, SessionId, TaskId};
-use dispatch_core::ports::{
-    AgentControl, AgentSession, Agents, Close, Opened, Prompt, SessionInfo, SessionSpec, WarmAgent,
-};
+use dispatch_core::agent::{End, Failure};
+use dispatch_core::ports::{Agents, Close, SessionSpec, WarmAgent};
 use dispatch_core::routing::Route;
-use dispatch_core::task::{Name, PermissionPolicy};
+use dispatch_core::task::Name;
 use tempfile::TempDir;
 
 use crate::agent_process;
-
-/// How long anything may take on a busy machine before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::said::Said;
+use crate::support::spec::spec;
+use crate::support::turn::{Turn, assert_nothing_left};
+use crate::support::waiting::within;
+use crate::until::until;
 
 /// One agent and a folder for it.
 pub struct Fixture {
@@ -34,16 +31,6 @@ pub struct Fixture {
     /// What is kept between turns.
     pub pool: Arc<Pool>,
     registry: Registry,
-}
-
-/// A turn under way.
-pub struct Turn {
-    pub session: Box<dyn AgentSession>,
-    pub control: Arc<dyn AgentControl>,
-    pub info: SessionInfo,
-    pub updates: Vec<AgentUpdate>,
-    /// Of what must be gone after the turn.
-    tag: Option<RunTag>,
 }
 
 impl Fixture {
@@ -90,26 +77,8 @@ impl Fixture {
     }
 
     pub fn with_registry(registry: Registry, agent: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let worktree = tempfile::tempdir().unwrap();
-        let spec = SessionSpec {
-            task: TaskId::from_random([7; 16]),
-            epoch: Epoch(1),
-            session: SessionId::from_random([9; 16]),
-            chat: ChatId::from_random([8; 16]),
-            run_tag: format!("acp-test-{}/{number}", std::process::id()),
-            agent: Name::new(agent),
-            cwd: worktree.path().to_owned(),
-            model: None,
-            mode: None,
-            thinking: None,
-            permissions: PermissionPolicy::Ask,
-            resume: None,
-            resume_epoch: None,
-            own: OwnSettings::default(),
-            history: vec![],
-        };
+        let spec = SessionSpec { agent: Name::new(agent), ..spec(worktree.path()) };
         let settings = AcpSettings::new(Launcher::new(Supervisor::SelfExe));
         let (route, pool) = (Route::OneShotAcp, Pool::new(PoolSettings::default()));
         Self { worktree, settings, spec, route, pool, registry }
@@ -125,13 +94,12 @@ impl Fixture {
             .keeping(Arc::clone(&self.pool) as _)
     }
 
-    pub async fn open(&self) -> Result<Opened, Failure> {
+    pub async fn open(&self) -> Result<Turn, Failure> {
         self.open_for(self.spec.clone()).await
     }
 
-    pub async fn open_for(&self, spec: SessionSpec) -> Result<Opened, Failure> {
-        let backend = self.agents().backend(self.route).unwrap();
-        within(backend.open(spec)).await
+    pub async fn open_for(&self, spec: SessionSpec) -> Result<Turn, Failure> {
+        Turn::open(&*self.agents().backend(self.route).unwrap(), spec).await
     }
 
     /// Starts the agent.
@@ -140,10 +108,9 @@ impl Fixture {
     }
 
     pub async fn start_for(&self, spec: SessionSpec) -> Turn {
-        let Opened { mut session, control } = self.open_for(spec).await.unwrap();
-        let info = within(session.start()).await.unwrap();
-        let is_own = self.route == Route::OneShotAcp;
-        Turn { session, control, info, updates: Vec::new(), tag: is_own.then(|| self.tag()) }
+        let mut turn = self.open_for(spec).await.unwrap();
+        turn.start().await.unwrap();
+        turn
     }
 
     /// Goes on with the conversation of an earlier turn, as the record would.
@@ -161,21 +128,16 @@ impl Fixture {
         self.pool.warm()
     }
 
-    /// Waits until so many are kept: what goes by itself tells nobody.
+    /// Waits until so many are kept.
     pub async fn until_kept(&self, count: usize) {
-        within(async {
-            while self.kept().len() != count {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        })
-        .await;
+        until(|| self.kept().len() == count).await;
     }
 
     /// Ends what is kept, and looks that nothing is left.
     pub async fn over(&self) {
         within(self.pool.shut_down()).await;
         assert_eq!(self.kept(), []);
-        assert_nothing_left(&self.tag());
+        assert_nothing_left(&self.spec.run_tag);
     }
 
     /// Starts the agent and sends a prompt.
@@ -192,10 +154,9 @@ impl Fixture {
 
     /// The failure of an agent that does not get ready. Nothing of it is left.
     pub async fn start_failure(&self) -> Failure {
-        let Opened { mut session, .. } = self.open().await.unwrap();
-        let failure = within(session.start()).await.unwrap_err();
-        within(session.close(Close::Kill)).await;
-        assert_nothing_left(&self.tag());
+        let mut turn = self.open().await.unwrap();
+        let failure = turn.start().await.unwrap_err();
+        turn.close(Close::Kill).await;
         failure
     }
 
@@ -205,107 +166,16 @@ impl Fixture {
 }
 
 impl Turn {
-    /// Waits for the end.
-    pub async fn end(&mut self) -> End {
-        loop {
-            if let Some(end) = within(self.session.next(&mut self.updates)).await {
-                return end;
-            }
-        }
-    }
-
-    /// Waits until something was said that fits.
-    pub async fn until<T>(&mut self, fits: impl Fn(&AgentUpdate) -> Option<T>) -> T {
-        loop {
-            if let Some(found) = self.updates.iter().find_map(&fits) {
-                return found;
-            }
-            let end = within(self.session.next(&mut self.updates)).await;
-            assert!(end.is_none(), "ended early: {end:?} after {:?}", self.updates);
-        }
-    }
-
-    /// Sends a prompt.
-    pub async fn prompt(&mut self, text: &str) {
-        within(self.session.prompt(Prompt { text: text.to_owned() })).await.unwrap();
-    }
-
-    /// Sends a prompt and waits for its end, lets the agent go, and looks that nothing is left that is not kept.
+    /// Sends a prompt, waits for its end and lets the agent go.
     pub async fn run(mut self, text: &str) -> (Said, End) {
         self.prompt(text).await;
-        let end = self.end().await;
-        (self.close(Close::Return).await, end)
+        self.finish().await
     }
 
     /// The agent's id of the conversation.
     pub fn conversation(&self) -> String {
         self.info.agent_session.clone().unwrap()
     }
-
-    /// Lets the agent go and looks that nothing of it is left, unless it is kept.
-    pub async fn close(self, how: Close) -> Said {
-        within(self.session.close(how)).await;
-        if let Some(tag) = &self.tag {
-            assert_nothing_left(tag);
-        }
-        Said(self.updates)
-    }
-}
-
-/// No process carries the run's tag any more.
-pub fn assert_nothing_left(tag: &RunTag) {
-    assert_eq!(leftovers(tag), []);
-}
-
-/// What was said in a turn.
-pub struct Said(pub Vec<AgentUpdate>);
-
-impl Said {
-    pub fn text(&self) -> String {
-        self.all(|update| match update {
-            AgentUpdate::Text(text) => Some(text.as_str()),
-            _ => None,
-        })
-        .concat()
-    }
-
-    pub fn reasoning(&self) -> String {
-        self.all(|update| match update {
-            AgentUpdate::Reasoning(text) => Some(text.as_str()),
-            _ => None,
-        })
-        .concat()
-    }
-
-    /// The tool calls, merged.
-    pub fn tools(&self) -> Vec<ToolCall> {
-        let mut calls: Vec<ToolCall> = Vec::new();
-        for update in &self.0 {
-            if let AgentUpdate::ToolCall(patch) = update {
-                match calls.iter_mut().find(|call| call.id == patch.id) {
-                    Some(call) => call.apply(patch.clone()),
-                    None => calls.push(ToolCall::begin(patch.clone())),
-                }
-            }
-        }
-        calls
-    }
-
-    pub fn notice(&self, code: NoticeCode) -> Option<&str> {
-        self.0.iter().find_map(|update| match update {
-            AgentUpdate::Notice(notice) if notice.code == code => Some(notice.text.as_str()),
-            _ => None,
-        })
-    }
-
-    pub fn all<'a, T>(&'a self, pick: impl Fn(&'a AgentUpdate) -> Option<T>) -> Vec<T> {
-        self.0.iter().filter_map(pick).collect()
-    }
-}
-
-/// Fails the test when it takes too long.
-pub async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("because it must not take that long")
 }
 
 /// A path as UTF-8.

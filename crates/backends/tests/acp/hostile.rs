@@ -7,7 +7,9 @@ use dispatch_core::agent::{AgentUpdate, End, EndedHow, NoticeCode};
 use dispatch_core::ports::Close;
 use dispatch_core::task::{Name, TerminalReason};
 
-use crate::common::{Fixture, Said, utf8, within};
+use crate::common::{Fixture, utf8};
+use crate::support::said::{Said, text};
+use crate::support::waiting::within;
 
 fn crashed(how: &EndedHow) -> &str {
     match how {
@@ -164,7 +166,7 @@ async fn flood(fixture: &Fixture) {
     let end = loop {
         let mut batch = Vec::new();
         let end = within(turn.session.next(&mut batch)).await;
-        most = most.max(Said(batch).text().len());
+        most = most.max(text(&batch).len());
         batches += 1;
         if let Some(end) = end {
             break end;

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use backends::pool::{Keeper, PoolSettings};
+use backends::process::leftovers;
 use dispatch_core::agent::EndedHow;
 use dispatch_core::ids::{ChatId, TaskId};
 use dispatch_core::ports::{Close, SessionSpec};
 
-use crate::common::{Fixture, assert_nothing_left, within};
-use crate::warm::told;
+use crate::common::Fixture;
+use crate::support::turn::assert_nothing_left;
+use crate::support::waiting::within;
+use crate::until::until;
 
 fn keeping(settings: PoolSettings) -> Fixture {
     Fixture::warm(&[]).keeping(settings)
@@ -29,10 +32,10 @@ async fn what_is_idle_for_too_long_goes_and_what_is_used_stays() {
     assert_eq!(end.how, EndedHow::Completed);
     fixture.until_kept(0).await;
     let turn = fixture.start().await;
-    assert_eq!(told(&turn), [], "that was no crash");
+    assert_eq!(turn.told(), [], "that was no crash");
     turn.close(Close::Return).await;
     fixture.until_kept(0).await;
-    assert_nothing_left(&fixture.tag());
+    assert_nothing_left(&fixture.spec.run_tag);
     fixture.over().await;
 }
 
@@ -71,8 +74,8 @@ async fn no_chat_has_two_processes() {
     let mut next = std::pin::pin!(fixture.open());
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut next).await.is_err(), "it waits");
     assert_eq!(fixture.kept().len(), 1);
-    let (next, ()) = tokio::join!(next, within(first.session.close(Close::Return)));
-    within(next.unwrap().session.close(Close::Return)).await;
+    let (next, _) = tokio::join!(next, first.close(Close::Return));
+    next.unwrap().close(Close::Return).await;
     // A start that is given up is no start.
     let other = of_chat(&fixture, 1);
     let given_up = tokio::time::timeout(Duration::ZERO, fixture.open_for(other.clone())).await;
@@ -95,12 +98,12 @@ async fn shutting_down_ends_everything_in_every_state() {
     let starting = fixture.open_for(of_chat(&fixture, 3));
     let (opened, ()) = tokio::join!(starting, within(fixture.pool.shut_down()));
     assert_eq!(fixture.kept(), []);
-    assert_nothing_left(&fixture.tag());
+    assert_nothing_left(&fixture.spec.run_tag);
     let end = busy.end().await;
     assert!(matches!(end.how, EndedHow::Crashed(_)), "{end:?}");
     busy.close(Close::Kill).await;
     if let Ok(opened) = opened {
-        within(opened.session.close(Close::Return)).await;
+        opened.close(Close::Return).await;
     }
     let failure = fixture.open().await.err().unwrap();
     assert_eq!(failure.text, "the dispatcher is shutting down");
@@ -116,10 +119,5 @@ async fn a_dropped_turn_is_killed_and_a_dropped_pool_keeps_nothing() {
     fixture.run("/say hello").await;
     assert_eq!(fixture.kept().len(), 1);
     fixture = fixture.keeping(PoolSettings::default());
-    within(async {
-        while !backends::process::leftovers(&fixture.tag()).is_empty() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    until(|| leftovers(&fixture.tag()).is_empty()).await;
 }

@@ -7,12 +7,21 @@ mod between;
 mod common;
 mod hostile;
 mod keeping;
+mod memory;
+#[path = "../support/peak.rs"]
+mod peak;
 mod permissions;
+#[path = "../support/reasoning_and_tools.rs"]
+mod reasoning_and_tools;
 mod resuming;
 #[path = "../support/shown.rs"]
 mod shown;
 mod starting;
 mod stopping;
+#[path = "../support/mod.rs"]
+mod support;
 mod transcripts;
 mod turns;
+#[path = "../support/until.rs"]
+mod until;
 mod warm;

@@ -1,17 +1,10 @@
 //! Permission requests: asked, answered once, by kind.
 
-use dispatch_core::agent::{AgentUpdate, Answer, End, EndedHow, NoticeCode, PermissionRequest};
+use dispatch_core::agent::{Answer, End, EndedHow, NoticeCode};
 use dispatch_core::ports::Close;
 
-use crate::common::{Fixture, Said, Turn};
-
-async fn asked(turn: &mut Turn) -> PermissionRequest {
-    turn.until(|update| match update {
-        AgentUpdate::Permission(request) => Some(request.clone()),
-        _ => None,
-    })
-    .await
-}
+use crate::common::Fixture;
+use crate::support::said::{Said, asked};
 
 #[tokio::test]
 async fn yes_goes_on_and_no_does_not() {
@@ -27,7 +20,7 @@ async fn answers(fixture: &Fixture) {
     {
         for directive in ["/ask may I", "/ask-unseen may I", "/string-ids\n/ask may I"] {
             let mut turn = fixture.prompt(&format!("{directive}\n/say went on")).await;
-            let request = asked(&mut turn).await;
+            let request = turn.until(asked).await;
             assert_eq!(request.tool_call.title, "may I");
             // Ids that were never given out do nothing.
             turn.control.answer("permission-7", Answer::Allow).await;
@@ -57,7 +50,7 @@ async fn a_turn_that_is_cancelled_by_its_agent_for_a_refusal_is_over() {
             turn.conversation()
         );
         turn.prompt(&format!("/request session/request_permission {question}\n/stop cancelled")).await;
-        let request = asked(&mut turn).await;
+        let request = turn.until(asked).await;
         turn.control.answer(&request.id, answer).await;
         assert_eq!(turn.end().await.how, how, "{answer:?}");
         turn.close(Close::Return).await;
@@ -68,7 +61,7 @@ async fn a_turn_that_is_cancelled_by_its_agent_for_a_refusal_is_over() {
 async fn an_open_request_is_answered_by_the_cancel() {
     for fixture in Fixture::each(&[]) {
         let mut turn = fixture.prompt("/ask may I\n/say went on").await;
-        let request = asked(&mut turn).await;
+        let request = turn.until(asked).await;
         turn.control.stop(dispatch_core::profile::Stop::Ask).await;
         assert_eq!(turn.end().await.how, EndedHow::Cancelled);
         turn.control.answer(&request.id, Answer::Allow).await;
@@ -96,7 +89,7 @@ fn is_cancelled_and_counted(said: &Said, end: &End) {
         "{}",
         said.text()
     );
-    assert!(said.all(|update| matches!(update, AgentUpdate::Permission(_)).then_some(())).is_empty());
+    assert!(said.all(asked).is_empty());
     assert_eq!(said.tools(), []);
     let notice = said.notice(NoticeCode::AgentOddity).unwrap();
     assert!(notice.contains("permission requests for another conversation"), "{notice}");

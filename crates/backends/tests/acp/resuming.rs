@@ -8,7 +8,8 @@ use dispatch_core::ports::Close;
 use dispatch_core::task::{Name, TerminalReason};
 use tempfile::TempDir;
 
-use crate::common::{Fixture, Said, utf8};
+use crate::common::{Fixture, utf8};
+use crate::support::said::Said;
 
 /// Where an agent keeps its conversations, and which prompt went to which.
 struct Memory(TempDir);
@@ -34,7 +35,7 @@ impl Memory {
     async fn first_turn(&self, prompt: &str) -> String {
         let mut turn = self.agent(None).prompt(prompt).await;
         assert_eq!(turn.end().await.how, EndedHow::Completed);
-        let id = turn.info.agent_session.clone().unwrap();
+        let id = turn.conversation();
         assert!(turn.info.notices.is_empty(), "{:?}", turn.info.notices);
         turn.close(Close::Return).await;
         id
@@ -58,7 +59,7 @@ async fn resumed(mut fixture: Fixture, earlier: &str, prompt: &str) -> (String, 
     let mut turn = fixture.prompt(prompt).await;
     assert_eq!(turn.end().await.how, EndedHow::Completed);
     let [notice] = &turn.info.notices[..] else { panic!("{:?}", turn.info.notices) };
-    let (session, notice) = (turn.info.agent_session.clone().unwrap(), (notice.code, notice.text.clone()));
+    let (session, notice) = (turn.conversation(), (notice.code, notice.text.clone()));
     (session, notice, turn.close(Close::Return).await)
 }
 

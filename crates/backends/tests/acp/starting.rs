@@ -12,6 +12,8 @@ use dispatch_core::routing::AgentFacts;
 use dispatch_core::task::{Name, TerminalReason};
 
 use crate::common::Fixture;
+use crate::support::turn::assert_nothing_left;
+use crate::support::waiting::within;
 
 async fn refused(args: &[&str]) -> String {
     let failure = Fixture::new(args).start_failure().await;
@@ -78,9 +80,7 @@ async fn a_start_that_is_given_up_leaves_nothing() {
         let mut opened = fixture.open().await.unwrap();
         let given_up = tokio::time::timeout(Duration::from_millis(50), opened.session.start()).await;
         assert!(given_up.is_err());
-        crate::common::within(opened.session.close(how)).await;
-        let tag = backends::process::RunTag::new(fixture.spec.run_tag.clone()).unwrap();
-        crate::common::assert_nothing_left(&tag);
+        opened.close(how).await;
     }
 }
 
@@ -147,16 +147,15 @@ async fn an_agent_says_its_version() {
     let fixture = Fixture::with_registry(Registry::new([]).unwrap(), "goose");
     let launcher = &fixture.settings.launcher;
     let mut entry = fixture.agents().registry().get("goose").unwrap().clone();
-    let tag = || backends::process::RunTag::new(fixture.spec.run_tag.clone()).unwrap();
     let sh = || PathBuf::from("/bin/sh");
     for (script, version) in [
         ("echo; echo ' v 1.2 '; echo more; sleep 60", Ok("v 1.2")),
         ("exit 4", Err("it ended with exit code 4 and printed nothing")),
     ] {
         entry.version_args = vec!["-c".into(), script.into()];
-        let said = crate::common::within(entry.version(sh(), launcher, tag())).await;
+        let said = within(entry.version(sh(), launcher, fixture.tag())).await;
         assert_eq!(said.as_deref().map_err(ToString::to_string), version.map_err(str::to_owned));
-        crate::common::assert_nothing_left(&tag());
+        assert_nothing_left(&fixture.spec.run_tag);
     }
 }
 

@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 
 use backends::process::{RunTag, leftovers};
 use dispatch_core::agent::{AgentUpdate, EndedHow};
-use dispatch_core::ports::{Agents, Close, Prompt};
+use dispatch_core::ports::{Agents, Close};
 use dispatch_core::profile::Stop;
 use dispatch_core::routing::Route;
 use tokio::time::timeout;
 
 use crate::agent_process;
-use crate::common::{Fixture, within};
+use crate::common::Fixture;
+use crate::support::said::text;
+use crate::support::waiting::within;
+use crate::until::until;
 
 fn spoke(update: &AgentUpdate) -> Option<()> {
     matches!(update, AgentUpdate::Text(_)).then_some(())
@@ -64,8 +67,7 @@ async fn a_cancel_that_was_too_early_is_sent_again() {
         let mut turn = fixture.start().await;
         // There is no turn yet: the agent passes it over.
         turn.control.stop(Stop::Ask).await;
-        let prompt = Prompt { text: "/stall".to_owned() };
-        within(turn.session.prompt(prompt)).await.unwrap();
+        turn.prompt("/stall").await;
         assert_eq!(turn.end().await.how, EndedHow::Cancelled);
         turn.close(Close::Return).await;
         fixture.over().await;
@@ -109,7 +111,7 @@ async fn closing_leaves_nothing_whatever_the_agent_left() {
         fixture.prompt("/ignore-eof\n/ignore-signals\n/fork 5 plain group session daemon cleared").await;
     let pids = {
         assert_eq!(turn.end().await.how, EndedHow::Completed);
-        let text = crate::common::Said(turn.updates.clone()).text();
+        let text = text(&turn.updates);
         let pids = text.lines().filter_map(|line| line.split_once(' ')?.1.parse::<i32>().ok());
         pids.collect::<Vec<_>>()
     };
@@ -139,8 +141,7 @@ async fn a_stop_waits_for_no_terminal_that_is_being_started() {
     for (how, left) in [(Stop::Terminate, 1), (Stop::Kill, 0)] {
         let mut turn = fixture.start().await;
         let gate = Gate::shut(&name);
-        let prompt = Prompt { text: "/ignore-signals\n/terminal sleep 60".to_owned() };
-        within(turn.session.prompt(prompt)).await.unwrap();
+        turn.prompt("/ignore-signals\n/terminal sleep 60").await;
         turn.until(tool_began).await;
         until(|| supervisors() == 2).await;
         // The start, which nothing lets through, may take ten seconds.
@@ -189,16 +190,6 @@ impl Drop for Gate {
     fn drop(&mut self) {
         std::fs::remove_file(&self.0).unwrap();
     }
-}
-
-/// Waits for what tells nobody when it comes.
-async fn until(is_so: impl Fn() -> bool) {
-    within(async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -1,11 +1,10 @@
 //! What an agent says arrives as what it means.
 
 use dispatch_core::agent::{AgentUpdate, EndedHow, NoticeCode, ToolContent, ToolStatus};
-use dispatch_core::ports::{Close, Prompt};
 use dispatch_core::task::TerminalReason;
 use serde_json::json;
 
-use crate::common::{Fixture, utf8, within};
+use crate::common::{Fixture, utf8};
 
 fn failed(how: &EndedHow) -> (TerminalReason, &str) {
     match how {
@@ -159,8 +158,8 @@ async fn a_missing_file_is_empty_for_those_that_need_it() {
 #[tokio::test]
 async fn a_command_runs_without_the_variables_that_no_agent_may_set() {
     let fixture = Fixture::new(&[]);
-    let mut turn = fixture.start().await;
-    let session = turn.info.agent_session.clone().unwrap();
+    let turn = fixture.start().await;
+    let session = turn.conversation();
     let create = json!({
         "sessionId": session, "command": "/bin/sh", "args": ["-c", "env > seen.txt"],
         "env": [
@@ -172,9 +171,8 @@ async fn a_command_runs_without_the_variables_that_no_agent_may_set() {
     });
     let wait = json!({"sessionId": session, "terminalId": "term_1"});
     let text = format!("/request terminal/create {create}\n/request terminal/wait_for_exit {wait}");
-    within(turn.session.prompt(Prompt { text })).await.unwrap();
-    assert_eq!(turn.end().await.how, EndedHow::Completed);
-    let said = turn.close(Close::Return).await;
+    let (said, end) = turn.run(&text).await;
+    assert_eq!(end.how, EndedHow::Completed);
     assert!(!said.text().contains("refused"), "{}", said.text());
     let seen = fixture.read("seen.txt");
     assert!(seen.lines().any(|line| line == "PAGER=agents-own"), "{seen}");

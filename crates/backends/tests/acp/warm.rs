@@ -19,16 +19,14 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::agent_process;
-use crate::common::{Fixture, Turn, assert_nothing_left, utf8, within};
+use crate::common::{Fixture, utf8};
+use crate::support::said::Said;
+use crate::support::turn::{Turn, assert_nothing_left};
+use crate::support::waiting::within;
 
 /// A warm agent that keeps its conversations in this folder.
 pub fn remembering(state: &TempDir) -> Fixture {
     Fixture::warm(&["--state", utf8(state.path())])
-}
-
-/// The codes of what a turn was told at its start.
-pub fn told(turn: &Turn) -> Vec<NoticeCode> {
-    turn.info.notices.iter().map(|notice| notice.code).collect()
 }
 
 /// Whether it does not come to its end when it is looked after once.
@@ -110,7 +108,7 @@ async fn an_agent_that_begins_in_a_mode_of_its_own_is_put_into_ours() {
     for (asked, mode) in [(None, "plan"), (Some("default"), "default"), (None, "plan")] {
         let spec = fixture.spec(|spec| spec.mode = asked.and_then(Name::new));
         let turn = fixture.start_for(spec).await;
-        assert_eq!(told(&turn), []);
+        assert_eq!(turn.told(), []);
         let (said, _) = turn.run("/settings").await;
         assert!(said.text().contains(&format!("mode: {mode}\n")), "{}", said.text());
     }
@@ -141,7 +139,7 @@ async fn a_stopped_turn_leaves_the_process() {
             control.stop(rung).await;
         }
         let turn = fixture.start_after(&conversation).await;
-        assert_eq!(told(&turn), []);
+        assert_eq!(turn.told(), []);
         assert_eq!(pid_of(turn).await, pid, "{prompt}");
     }
     fixture.over().await;
@@ -150,7 +148,7 @@ async fn a_stopped_turn_leaves_the_process() {
 #[tokio::test]
 async fn a_turn_that_was_given_up_leaves_the_process_only_where_that_is_safe() {
     let fixture = Fixture::warm(&[]);
-    within(fixture.open().await.unwrap().session.close(Close::Return)).await;
+    fixture.open().await.unwrap().close(Close::Return).await;
     assert_eq!(fixture.kept().len(), 1, "nothing was said to it");
     let turn = fixture.start().await;
     assert!(turn.close(Close::Return).await.0.is_empty());
@@ -166,9 +164,9 @@ async fn a_turn_that_was_given_up_leaves_the_process_only_where_that_is_safe() {
     let mut opened = fixture.open().await.unwrap();
     let given_up = tokio::time::timeout(std::time::Duration::from_millis(50), opened.session.start()).await;
     assert!(given_up.is_err());
-    within(opened.session.close(Close::Return)).await;
+    opened.close(Close::Return).await;
     assert_eq!(fixture.kept(), []);
-    assert_nothing_left(&fixture.tag());
+    assert_nothing_left(&fixture.spec.run_tag);
 }
 
 #[tokio::test]
@@ -178,11 +176,11 @@ async fn another_conversation_is_loaded_into_the_same_process() {
     let first = fixture.start().await;
     let (earlier, pid) = (first.conversation(), pid_of(first).await);
     let gone = fixture.start_after("gone").await;
-    assert_eq!(told(&gone), [NoticeCode::SessionNew]);
+    assert_eq!(gone.told(), [NoticeCode::SessionNew]);
     assert_ne!(gone.conversation(), earlier);
     assert_eq!(pid_of(gone).await, pid);
     let back = fixture.start_after(&earlier).await;
-    assert_eq!(told(&back), [NoticeCode::SessionLoaded]);
+    assert_eq!(back.told(), [NoticeCode::SessionLoaded]);
     let (said, _) = back.run("/pid\n/history").await;
     assert!(said.text().starts_with(&pid) && said.text().contains("prompts: 2"), "{}", said.text());
     fixture.over().await;
@@ -204,7 +202,7 @@ async fn a_process_that_missed_a_turn_of_another_node_is_not_used_again() {
     let first = here.start().await;
     let (conversation, pid) = (first.conversation(), pid_of(first).await);
     let second = after(&here, &conversation, 1, 2).await;
-    assert_eq!(told(&second), []);
+    assert_eq!(second.told(), []);
     assert_eq!(pid_of(second).await, pid, "its own turn was the last");
     // One that never had a prompt is not in the record.
     after(&here, &conversation, 2, 3).await.close(Close::Return).await;
@@ -214,7 +212,7 @@ async fn a_process_that_missed_a_turn_of_another_node_is_not_used_again() {
     after(&here, &conversation, 4, 5).await.run("/say elsewhere").await;
     let elsewhere = std::mem::replace(&mut here.pool, pool);
     let turn = after(&here, &conversation, 5, 6).await;
-    assert_eq!(told(&turn), [NoticeCode::SessionLoaded], "nothing was lost");
+    assert_eq!(turn.told(), [NoticeCode::SessionLoaded], "nothing was lost");
     let (said, _) = turn.run("/pid\n/history").await;
     assert!(!said.text().starts_with(&pid) && said.text().contains("prompts: 5"), "{}", said.text());
     within(elsewhere.shut_down()).await;
@@ -248,7 +246,7 @@ async fn settings_go_back_also_when_the_process_was_replaced() {
     within(fixture.agents().end_idle()).await;
     let spec = fixture.spec(|spec| (spec.resume, spec.own) = (Some(conversation.clone()), own));
     let turn = fixture.start_for(spec).await;
-    assert_eq!(told(&turn), [NoticeCode::SessionLoaded]);
+    assert_eq!(turn.told(), [NoticeCode::SessionLoaded]);
     assert_eq!(
         (turn.info.own.clone(), turn.info.settings.model.current.as_deref()),
         (OwnSettings::default(), Some("demo-1"))
@@ -270,14 +268,14 @@ async fn a_setting_that_cannot_go_back_is_told() {
     let turn = fixture
         .start_for(fixture.spec(|spec| (spec.resume, spec.own) = (Some(conversation.clone()), own)))
         .await;
-    assert_eq!(told(&turn), [NoticeCode::SessionLoaded, NoticeCode::OptionIgnored]);
+    assert_eq!(turn.told(), [NoticeCode::SessionLoaded, NoticeCode::OptionIgnored]);
     assert_eq!(
         turn.info.notices[1].text,
         "agent demo has no mode `gone`; it has default, plan; it stays as an earlier task of the chat had it"
     );
     turn.run("/say hello").await;
     let turn = fixture.start_after(&conversation).await;
-    assert_eq!(told(&turn), [], "once");
+    assert_eq!(turn.told(), [], "once");
     turn.close(Close::Return).await;
     fixture.over().await;
 }
@@ -288,12 +286,12 @@ async fn a_loss_is_told_by_the_first_turn_that_gets_ready() {
     fixture.run("/answer-now\n/sleep 100\n/exit 3").await;
     fixture.until_kept(0).await;
     // Closed before it began, and given up half way.
-    within(fixture.open().await.unwrap().session.close(Close::Return)).await;
+    fixture.open().await.unwrap().close(Close::Return).await;
     let turn = fixture.start().await;
-    assert_eq!(told(&turn), [NoticeCode::BackendRestarted]);
+    assert_eq!(turn.told(), [NoticeCode::BackendRestarted]);
     let conversation = turn.conversation();
     turn.run("/say hello").await;
-    assert_eq!(told(&fixture.start_after(&conversation).await), [], "once");
+    assert_eq!(fixture.start_after(&conversation).await.told(), [], "once");
     fixture.until_kept(0).await;
     fixture.over().await;
 }
@@ -312,10 +310,10 @@ async fn a_stop_while_a_kept_process_gets_ready_ends_it_and_the_next_turn_says_s
     let mut opened = fixture.open_for(spec).await.unwrap();
     let given_up = tokio::time::timeout(std::time::Duration::from_millis(50), opened.session.start()).await;
     assert!(given_up.is_err());
-    within(opened.session.close(Close::Return)).await;
+    opened.close(Close::Return).await;
     assert_eq!(fixture.kept(), []);
     let turn = fixture.start_after(&conversation).await;
-    assert!(told(&turn).contains(&NoticeCode::BackendRestarted), "{:?}", turn.info.notices);
+    assert!(turn.told().contains(&NoticeCode::BackendRestarted), "{:?}", turn.info.notices);
     assert!(turn.info.notices[0].text.contains("was stopped while it got ready"));
     turn.close(Close::Return).await;
     fixture.over().await;
@@ -327,7 +325,7 @@ async fn a_turn_tells_its_own_usage() {
     let turn = fixture.start().await;
     let conversation = turn.conversation();
     let cost = |usage: Option<&Usage>| usage.and_then(|usage| Some(usage.cost.as_ref()?.amount));
-    let last = |said: &crate::common::Said| {
+    let last = |said: &Said| {
         let usages = said.all(|update| match update {
             AgentUpdate::Usage(usage) => Some(usage.clone()),
             _ => None,
@@ -384,12 +382,12 @@ async fn a_closed_chats_process_ends_and_forgets_its_conversation() {
     assert_eq!(fixture.kept().len(), 1);
     within(agents.close_chats(&[fixture.spec.chat])).await;
     assert_eq!(agents.warm(), []);
-    assert_nothing_left(&fixture.tag());
+    assert_nothing_left(&fixture.spec.run_tag);
     assert!(state.path().join(format!("{conversation}.closed")).exists());
 
     // One that is closed in its turn ends with it, for which closing waits; one that is opened again goes on.
     let mut turn = fixture.start_after(&conversation).await;
-    assert_eq!(told(&turn), [NoticeCode::SessionLoaded]);
+    assert_eq!(turn.told(), [NoticeCode::SessionLoaded]);
     let chats = [fixture.spec.chat];
     let mut closing = std::pin::pin!(agents.close_chats(&chats));
     assert!(is_pending(closing.as_mut()).await, "its turn uses it");
@@ -399,7 +397,7 @@ async fn a_closed_chats_process_ends_and_forgets_its_conversation() {
     assert!(turn.close(Close::Return).await.text().contains("prompts: 2"));
     within(closing).await;
     assert_eq!(agents.warm(), []);
-    assert_nothing_left(&fixture.tag());
+    assert_nothing_left(&fixture.spec.run_tag);
     fixture.over().await;
 }
 
@@ -432,7 +430,7 @@ async fn what_must_begin_anew_is_not_kept() {
     turn.end().await;
     turn.close(Close::Return).await;
     assert_eq!(codex.kept(), [], "its commands go on");
-    assert_nothing_left(&codex.tag());
+    assert_nothing_left(&codex.spec.run_tag);
 }
 
 /// An agent whose program is a file that can be replaced.
@@ -475,7 +473,7 @@ async fn a_replaced_program_is_started_anew_and_a_removed_one_is_named() {
     assert_eq!(pid_of(fixture.start().await).await, first);
     write_program(&agent.program());
     let turn = fixture.start().await;
-    assert_eq!(told(&turn), [], "nothing was lost");
+    assert_eq!(turn.told(), [], "nothing was lost");
     let second = pid_of(turn).await;
     assert_ne!(second, first);
     std::fs::remove_file(agent.program()).unwrap();

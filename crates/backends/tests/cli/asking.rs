@@ -3,8 +3,11 @@
 use dispatch_core::agent::{AgentUpdate, Answer, EndedHow};
 use dispatch_core::ports::Close;
 
-use crate::claude::{Fixture, asked};
-use crate::common::{assert_little_since, peak, until, within};
+use crate::claude::Fixture;
+use crate::peak::{assert_little_since, peak};
+use crate::support::said::asked;
+use crate::support::waiting::within;
+use crate::until::until;
 
 #[tokio::test]
 async fn what_it_takes_back_is_open_no_more() {
@@ -15,7 +18,7 @@ async fn what_it_takes_back_is_open_no_more() {
     let withdrawn = AgentUpdate::PermissionWithdrawn(request.id.clone());
     assert!(turn.updates.contains(&withdrawn), "{:?}", turn.updates);
     turn.control.answer(&request.id, Answer::Allow).await;
-    within(turn.session.close(Close::Return)).await;
+    turn.close(Close::Return).await;
     assert!(!fixture.worktree.path().join("answers").exists());
     fixture.shut_down().await;
 }
@@ -27,7 +30,7 @@ async fn what_is_open_when_the_turn_ends_is_refused() {
     assert_eq!(turn.end().await.how, EndedHow::Completed);
     let request = turn.updates.iter().find_map(asked).unwrap();
     turn.control.answer(&request.id, Answer::Allow).await;
-    within(turn.session.close(Close::Return)).await;
+    turn.close(Close::Return).await;
     let answers = fixture.worktree.path().join("answers");
     until(|| std::fs::read_to_string(&answers).is_ok_and(|answers| answers.ends_with('\n'))).await;
     let answers = std::fs::read_to_string(&answers).unwrap();
@@ -45,7 +48,7 @@ async fn one_that_asks_without_end_and_reads_nothing_is_let_go() {
     let mut turn = fixture.prompt("harasses").await;
     let EndedHow::Failed(failure) = turn.end().await.how else { panic!("{:?}", turn.updates) };
     assert!(failure.text.contains("does not read the answers"), "{}", failure.text);
-    within(turn.session.close(Close::Return)).await;
+    turn.close(Close::Return).await;
     assert_little_since(before);
     fixture.shut_down().await;
 }
@@ -73,7 +76,7 @@ async fn one_that_begs_without_end_and_reads_nothing_costs_little() {
     let EndedHow::Failed(failure) = end.how else { panic!("{end:?}") };
     assert!(failure.text.contains("does not read the answers"), "{}", failure.text);
     assert!(requests < 1000, "{requests} requests were heard");
-    within(turn.session.close(Close::Return)).await;
+    turn.close(Close::Return).await;
     assert_little_since(before);
     fixture.shut_down().await;
 }

@@ -1,28 +1,24 @@
 //! What Claude Code says between two turns, and how it drifts.
 
 use dispatch_core::agent::{AgentUpdate, EndedHow, NoticeCode};
-use dispatch_core::ports::{Backend, Close, Opened, Prompt};
 use dispatch_core::task::Name;
 
 use crate::claude::Fixture;
-use crate::common::{text, until, within};
+use crate::support::said::asked;
+use crate::until::until;
 
 #[tokio::test]
 async fn a_turn_that_it_had_by_itself_is_no_turn_of_ours() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.run("strays").await.0, "well");
-    let Opened { mut session, .. } = within(fixture.backend.open(fixture.spec.clone())).await.unwrap();
-    within(session.start()).await.unwrap();
+    let mut turn = fixture.open().await;
+    turn.start().await.unwrap();
     // All of it is in the pipe when the prompt goes out.
     std::fs::write(fixture.worktree.path().join("go"), "").unwrap();
     fixture.until_there("said").await;
-    within(session.prompt(Prompt { text: "hello".to_owned() })).await.unwrap();
-    let (mut updates, mut end) = (Vec::new(), None);
-    while end.is_none() {
-        end = within(session.next(&mut updates)).await;
-    }
-    assert_eq!((text(&updates).as_str(), end.unwrap().how), ("turn 2", EndedHow::Completed));
-    within(session.close(Close::Return)).await;
+    turn.prompt("hello").await;
+    let (said, end) = turn.finish().await;
+    assert_eq!((said.text().as_str(), end.how), ("turn 2", EndedHow::Completed));
     fixture.shut_down().await;
 }
 
@@ -30,11 +26,9 @@ async fn a_turn_that_it_had_by_itself_is_no_turn_of_ours() {
 async fn a_turn_that_it_still_has_when_the_prompt_comes_is_no_turn_of_ours() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.run("owes").await.0, "well");
-    let mut turn = fixture.prompt("hello").await;
-    assert_eq!(turn.end().await.how, EndedHow::Completed);
-    assert_eq!(text(&turn.updates), "turn 2");
-    assert!(!turn.updates.iter().any(|update| matches!(update, AgentUpdate::Permission(_))));
-    within(turn.session.close(Close::Return)).await;
+    let (said, end) = fixture.prompt("hello").await.finish().await;
+    assert_eq!((said.text().as_str(), end.how), ("turn 2", EndedHow::Completed));
+    assert_eq!(said.all(asked), []);
     // What that turn asked was refused.
     fixture.run("hello").await;
     let answers = || std::fs::read_to_string(fixture.worktree.path().join("answers")).unwrap_or_default();
@@ -61,16 +55,14 @@ async fn a_turn_that_it_has_by_itself_just_before_it_reads_the_prompt_is_not_the
 #[tokio::test]
 async fn a_mode_that_it_has_drifted_to_is_told_and_set_back() {
     let mut fixture = Fixture::new();
-    let mut turn = fixture.prompt("drifts").await;
-    turn.end().await;
-    let mut modes = turn.updates.iter().filter_map(|update| match update {
-        AgentUpdate::Settings(settings) => settings.mode.current.clone(),
+    let turn = fixture.prompt("drifts").await;
+    fixture.spec.resume.clone_from(&turn.info.agent_session);
+    let (said, _) = turn.finish().await;
+    let modes = said.all(|update| match update {
+        AgentUpdate::Settings(settings) => settings.mode.current.as_deref(),
         _ => None,
     });
-    assert_eq!(modes.next_back().as_deref(), Some("plan"));
-    drop(modes);
-    fixture.spec.resume.clone_from(&turn.info.agent_session);
-    within(turn.session.close(Close::Return)).await;
+    assert_eq!(modes.last(), Some(&"plan"));
     assert_eq!(fixture.run("settings").await.0, "haiku own", "its own mode, since no other was asked for");
     assert_eq!(fixture.run("settings").await.0, "null own", "it has told its model only now");
     fixture.shut_down().await;
@@ -96,10 +88,9 @@ async fn one_that_has_closed_its_output_gets_no_other_prompt() {
     let mut fixture = Fixture::new();
     fixture.run("closes").await;
     fixture.until_there("closed").await;
-    let mut turn = fixture.prompt("hello").await;
-    assert!(turn.info.notices.iter().any(|notice| notice.code == NoticeCode::BackendRestarted));
-    assert_eq!(turn.end().await.how, EndedHow::Completed);
-    within(turn.session.close(Close::Return)).await;
+    let turn = fixture.prompt("hello").await;
+    assert!(turn.told().contains(&NoticeCode::BackendRestarted));
+    assert_eq!(turn.finish().await.1.how, EndedHow::Completed);
     assert_eq!(fixture.starts().len(), 2);
     fixture.shut_down().await;
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 use backends::claude_sdk::{ClaudeSdk, ClaudeSettings};
 use backends::pool::{Keeper, Pool, PoolSettings};
 use backends::registry::{Registry, UserAgent};
-use dispatch_core::agent::{AgentUpdate, EndedHow, PermissionRequest};
-use dispatch_core::ports::{Close, SessionSpec};
+use dispatch_core::agent::EndedHow;
+use dispatch_core::ports::SessionSpec;
 use dispatch_core::task::Name;
 use tempfile::TempDir;
 
-use crate::common::{Turn, assert_nothing_left, launcher, program, spec, text, until, within};
+use crate::common::{launcher, program, spec};
+use crate::support::turn::{Turn, assert_nothing_left};
+use crate::support::waiting::within;
+use crate::until::until;
 
 /// It says what it was told, and what it costs adds up.
 const CLAUDE: &str = r#"
@@ -116,18 +119,21 @@ impl Fixture {
         Self { worktree, programs, backend, pool, spec }
     }
 
+    pub async fn open(&self) -> Turn {
+        Turn::open(&self.backend, self.spec.clone()).await.unwrap()
+    }
+
     pub async fn prompt(&self, prompt: &str) -> Turn {
         Turn::begin(&self.backend, self.spec.clone(), prompt).await
     }
 
     /// A turn that ends well; its text, and what it cost.
     pub async fn run(&mut self, prompt: &str) -> (String, f64) {
-        let mut turn = self.prompt(prompt).await;
-        let end = turn.end().await;
-        assert_eq!(end.how, EndedHow::Completed);
+        let turn = self.prompt(prompt).await;
         self.spec.resume.clone_from(&turn.info.agent_session);
-        within(turn.session.close(Close::Return)).await;
-        (text(&turn.updates), end.usage.cost.unwrap().amount)
+        let (said, end) = turn.finish().await;
+        assert_eq!(end.how, EndedHow::Completed);
+        (said.text(), end.usage.cost.unwrap().amount)
     }
 
     /// Waits until it has made this file.
@@ -156,13 +162,6 @@ impl Fixture {
 
     pub async fn shut_down(self) {
         within(self.pool.shut_down()).await;
-        assert_nothing_left(&self.spec);
-    }
-}
-
-pub fn asked(update: &AgentUpdate) -> Option<PermissionRequest> {
-    match update {
-        AgentUpdate::Permission(request) => Some(request.clone()),
-        _ => None,
+        assert_nothing_left(&self.spec.run_tag);
     }
 }

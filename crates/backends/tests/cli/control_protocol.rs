@@ -6,8 +6,9 @@ use dispatch_core::ports::Close;
 use dispatch_core::profile::Stop;
 use dispatch_core::task::Name;
 
-use crate::claude::{Fixture, asked};
-use crate::common::{assert_nothing_left, text, within};
+use crate::claude::Fixture;
+use crate::support::said::asked;
+use crate::support::turn::assert_nothing_left;
 
 #[tokio::test]
 async fn turns_of_a_chat_share_a_process_and_each_costs_its_own() {
@@ -26,13 +27,12 @@ async fn it_says_what_it_offers_and_is_set_between_turns() {
     assert_eq!(fixture.run("settings").await.0, "opus plan");
     fixture.spec.model = None;
     fixture.spec.mode = Name::new("bypassPermissions");
-    let mut turn = fixture.prompt("settings").await;
+    let turn = fixture.prompt("settings").await;
     assert_eq!(turn.info.commands[0].name, "review");
     assert_eq!(turn.info.settings.model.choices[1].name, "Opus");
     assert_eq!(turn.info.notices[0].code, NoticeCode::OptionIgnored, "it lets everything happen");
-    turn.end().await;
-    assert_eq!(text(&turn.updates), "null default");
-    within(turn.session.close(Close::Return)).await;
+    let (said, _) = turn.finish().await;
+    assert_eq!(said.text(), "null default");
     assert_eq!(fixture.starts().len(), 1);
     fixture.shut_down().await;
 }
@@ -52,7 +52,7 @@ async fn leave_is_given_once_or_not() {
             _ => None,
         };
         assert_eq!(turn.updates.iter().rev().find_map(last), Some(status));
-        within(turn.session.close(Close::Return)).await;
+        turn.close(Close::Return).await;
     }
     fixture.shut_down().await;
 }
@@ -65,7 +65,7 @@ async fn an_interrupt_ends_the_turn_and_not_the_process() {
     turn.control.stop(Stop::Ask).await;
     assert_eq!(turn.end().await.how, EndedHow::Cancelled);
     fixture.spec.resume.clone_from(&turn.info.agent_session);
-    within(turn.session.close(Close::Return)).await;
+    turn.close(Close::Return).await;
     assert_eq!(fixture.run("hello").await, ("turn 2".to_owned(), 1.0));
     assert_eq!(fixture.starts().len(), 1);
     fixture.shut_down().await;
@@ -82,8 +82,8 @@ async fn one_that_does_not_obey_is_killed_and_the_chat_goes_on_in_another() {
     assert_eq!(turn.end().await.how, EndedHow::Cancelled);
     fixture.spec.resume.clone_from(&turn.info.agent_session);
     let id = fixture.spec.resume.clone().unwrap();
-    within(turn.session.close(Close::Kill)).await;
-    assert_nothing_left(&fixture.spec);
+    turn.close(Close::Kill).await;
+    assert_nothing_left(&fixture.spec.run_tag);
     assert_eq!(fixture.run("hello").await.0, "turn 1");
     assert!(fixture.starts()[1].contains(&format!("--resume={id}")));
     fixture.shut_down().await;
@@ -92,10 +92,7 @@ async fn one_that_does_not_obey_is_killed_and_the_chat_goes_on_in_another() {
 #[tokio::test]
 async fn a_process_that_missed_a_turn_of_another_node_is_not_used_again() {
     let mut fixture = Fixture::new();
-    let mut turn = fixture.prompt("hello").await;
-    turn.end().await;
-    fixture.spec.resume.clone_from(&turn.info.agent_session);
-    within(turn.session.close(Close::Return)).await;
+    fixture.run("hello").await;
     (fixture.spec.resume_epoch, fixture.spec.epoch) = (Some(Epoch(1)), Epoch(2));
     assert_eq!(fixture.run("hello").await.0, "turn 2");
     (fixture.spec.resume_epoch, fixture.spec.epoch) = (Some(Epoch(3)), Epoch(4));
@@ -114,12 +111,10 @@ async fn a_crash_is_told_and_the_next_turn_hears_of_it() {
         "{end:?}"
     );
     fixture.spec.resume.clone_from(&turn.info.agent_session);
-    within(turn.session.close(Close::Kill)).await;
-    let mut turn = fixture.prompt("hello").await;
-    let codes: Vec<NoticeCode> = turn.info.notices.iter().map(|notice| notice.code).collect();
-    assert_eq!(codes, [NoticeCode::BackendRestarted, NoticeCode::SessionLoaded]);
-    turn.end().await;
-    within(turn.session.close(Close::Return)).await;
+    turn.close(Close::Kill).await;
+    let turn = fixture.prompt("hello").await;
+    assert_eq!(turn.told(), [NoticeCode::BackendRestarted, NoticeCode::SessionLoaded]);
+    turn.finish().await;
     fixture.shut_down().await;
 }
 
@@ -127,11 +122,9 @@ async fn a_crash_is_told_and_the_next_turn_hears_of_it() {
 async fn a_conversation_that_is_not_there_begins_anew() {
     let mut fixture = Fixture::new();
     fixture.spec.resume = Some("lost".to_owned());
-    let mut turn = fixture.prompt("hello").await;
-    let codes: Vec<NoticeCode> = turn.info.notices.iter().map(|notice| notice.code).collect();
-    assert_eq!(codes, [NoticeCode::SessionNew]);
+    let turn = fixture.prompt("hello").await;
+    assert_eq!(turn.told(), [NoticeCode::SessionNew]);
     assert_ne!(turn.info.agent_session.as_deref(), Some("lost"));
-    assert_eq!(turn.end().await.how, EndedHow::Completed);
-    within(turn.session.close(Close::Return)).await;
+    assert_eq!(turn.finish().await.1.how, EndedHow::Completed);
     fixture.shut_down().await;
 }

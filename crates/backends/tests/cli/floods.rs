@@ -7,14 +7,18 @@ use dispatch_core::profile::Stop;
 use dispatch_core::task::TerminalReason;
 
 use crate::claude;
-use crate::common::{Fixture, Turn, assert_little_since, assert_nothing_left, peak, within};
+use crate::common::Fixture;
+use crate::peak::{assert_little_since, peak};
+use crate::support::said::text;
+use crate::support::turn::{Turn, assert_nothing_left};
+use crate::support::waiting::within;
 
 /// Takes and drops 100 MB of an answer that does not end, as the output limit does, and then has it killed.
 async fn stop_after_100_mb(turn: &mut Turn) {
     let mut heard = 0;
     while heard < 100_000_000 {
         assert_eq!(within(turn.session.next(&mut turn.updates)).await, None);
-        heard += crate::common::text(&turn.updates).len();
+        heard += text(&turn.updates).len();
         turn.updates.clear();
     }
     turn.control.stop(Stop::Kill).await;
@@ -72,8 +76,7 @@ async fn a_program_that_answers_without_end_costs_little() {
         let fixture = Fixture::new(output, &script);
         let mut turn = fixture.prompt("x").await;
         stop_after_100_mb(&mut turn).await;
-        within(turn.session.close(Close::Kill)).await;
-        assert_nothing_left(&fixture.spec);
+        turn.close(Close::Kill).await;
     }
     assert_little_since(before);
 }
@@ -84,7 +87,7 @@ async fn claude_says_nothing_of_meaning(prompt: &str) {
     let before = peak();
     let mut turn = fixture.prompt(prompt).await;
     assert_too_much(turn.end().await.how);
-    within(turn.session.close(Close::Return)).await;
+    turn.close(Close::Return).await;
     assert_little_since(before);
     fixture.shut_down().await;
 }
@@ -106,7 +109,7 @@ async fn a_claude_that_answers_without_end_costs_little() {
     let before = peak();
     let mut turn = fixture.prompt("chatters").await;
     stop_after_100_mb(&mut turn).await;
-    within(turn.session.close(Close::Kill)).await;
+    turn.close(Close::Kill).await;
     assert_little_since(before);
     fixture.shut_down().await;
 }
@@ -117,7 +120,7 @@ async fn a_claude_that_closes_its_output_and_lives_has_crashed() {
     let mut turn = fixture.prompt("hushes").await;
     let EndedHow::Crashed(failure) = turn.end().await.how else { panic!("{:?}", turn.updates) };
     assert!(failure.text.contains("closed its output and goes on running"), "{}", failure.text);
-    within(turn.session.close(Close::Kill)).await;
-    assert_nothing_left(&fixture.spec);
+    turn.close(Close::Kill).await;
+    assert_nothing_left(&fixture.spec.run_tag);
     fixture.shut_down().await;
 }

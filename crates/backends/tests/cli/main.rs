@@ -3,9 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what surprises a test ends it")]
 
-#[path = "../acp/agent_process.rs"]
-#[allow(dead_code, reason = "shared with the tests of `acp`; here it is the supervisor only")]
-mod agent_process;
 mod asking;
 mod between;
 mod claude;
@@ -14,6 +11,14 @@ mod control_protocol;
 mod floods;
 mod keeping;
 mod once;
+#[path = "../support/peak.rs"]
+mod peak;
 #[path = "../support/shown.rs"]
 mod shown;
+#[path = "../support/supervisor.rs"]
+mod supervisor;
+#[path = "../support/mod.rs"]
+mod support;
 mod transcripts;
+#[path = "../support/until.rs"]
+mod until;

@@ -6,7 +6,8 @@ use dispatch_core::ports::Close;
 use dispatch_core::profile::Stop;
 use dispatch_core::task::{Name, TerminalReason};
 
-use crate::common::{Fixture, assert_nothing_left, until, within};
+use crate::common::Fixture;
+use crate::until::until;
 
 const DONE: &str =
     r#"{"type":"result","subtype":"success","is_error":false,"result":"done","total_cost_usd":0.5}"#;
@@ -153,7 +154,7 @@ async fn garbage_is_counted_and_shown_only_where_nothing_else_is() {
     let script = format!("printf 'banner\\n\\033[31m\\377\\n[1\\n{{\\n'; echo '{DONE}'");
     let (turn, end) = Fixture::new(Output::Claude, &script).run("x").await;
     assert_eq!(end.how, EndedHow::Completed);
-    assert!(turn.has_notice(NoticeCode::AgentOddity), "{:?}", turn.updates);
+    assert!(turn.has_notice(NoticeCode::AgentOddity), "{:?}", turn.said.0);
     assert_eq!(end.printed.stdout, "banner\n\u{fffd}\n[1\n{");
 }
 
@@ -168,8 +169,7 @@ async fn one_that_ignores_sigterm_is_killed_with_its_children() {
     turn.control.stop(Stop::Terminate).await;
     turn.control.stop(Stop::Kill).await;
     assert_eq!(turn.end().await.how, EndedHow::Cancelled);
-    within(turn.session.close(Close::Kill)).await;
-    assert_nothing_left(&fixture.spec);
+    turn.close(Close::Kill).await;
 }
 
 #[tokio::test]

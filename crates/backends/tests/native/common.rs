@@ -1,37 +1,21 @@
-//! A worktree, a service, and a turn.
+//! A worktree, a service, and its turns.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use backends::launch::Launcher;
 use backends::native::{Endpoint, NativeInference, NativeSettings};
-use backends::process::{RunTag, Supervisor, leftovers};
-use dispatch_core::agent::{
-    AgentUpdate, Answer, End, EndedHow, Failure, NoticeCode, OwnSettings, PermissionRequest, ToolCall, Usage,
-};
-use dispatch_core::ids::{ChatId, Epoch, SessionId, TaskId};
-use dispatch_core::ports::{
-    AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec,
-};
-use dispatch_core::task::PermissionPolicy;
+use backends::process::Supervisor;
+use dispatch_core::agent::{AgentUpdate, Answer, End, EndedHow, Failure, PermissionRequest, Usage};
+use dispatch_core::ports::{Close, SessionSpec};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::server::{Reply, Server};
-
-/// How long anything may take on a busy machine before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// This test program is also the supervisor of the commands.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static BEFORE_MAIN: extern "C" fn() = before_main;
-
-extern "C" fn before_main() {
-    backends::process::supervise_if_asked();
-}
+use crate::support::said::{Said, asked};
+use crate::support::spec::spec;
+use crate::support::turn::Turn;
+use crate::support::waiting::within;
 
 /// A service and a folder for the work.
 pub struct Fixture {
@@ -41,42 +25,13 @@ pub struct Fixture {
     pub spec: SessionSpec,
 }
 
-/// A turn under way.
-pub struct Turn {
-    pub session: Box<dyn AgentSession>,
-    pub control: Arc<dyn AgentControl>,
-    pub info: SessionInfo,
-    pub updates: Vec<AgentUpdate>,
-    /// What is answered to requests for leave.
-    pub answer: Answer,
-    tag: RunTag,
-}
-
 impl Fixture {
     pub async fn new(answers: impl IntoIterator<Item = Reply>) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let server = Server::start(answers).await;
         let place = tempfile::tempdir().unwrap();
         let cwd = place.path().join("tree");
         std::fs::create_dir(&cwd).unwrap();
-        let spec = SessionSpec {
-            task: TaskId::from_random([7; 16]),
-            epoch: Epoch(1),
-            session: SessionId::from_random([6; 16]),
-            chat: ChatId::from_random([8; 16]),
-            run_tag: format!("native-test-{}/{number}", std::process::id()),
-            agent: None,
-            cwd,
-            model: None,
-            mode: None,
-            thinking: None,
-            permissions: PermissionPolicy::Ask,
-            resume: None,
-            resume_epoch: None,
-            own: OwnSettings::default(),
-            history: Vec::new(),
-        };
+        let spec = spec(&cwd);
         let endpoint = Endpoint::new(&server.endpoint()).unwrap();
         let mut settings = NativeSettings::new(Launcher::new(Supervisor::SelfExe), endpoint);
         settings.limits.first_pause = Duration::from_millis(1);
@@ -99,23 +54,13 @@ impl Fixture {
     }
 
     pub async fn open(&self) -> Turn {
-        let backend = NativeInference::new(self.settings.clone());
-        let Opened { session, control } = backend.open(self.spec.clone()).await.unwrap();
-        let tag = RunTag::new(self.spec.run_tag.clone()).unwrap();
-        Turn {
-            session,
-            control,
-            info: SessionInfo::default(),
-            updates: Vec::new(),
-            answer: Answer::Allow,
-            tag,
-        }
+        Turn::open(&NativeInference::new(self.settings.clone()), self.spec.clone()).await.unwrap()
     }
 
     pub async fn prompt(&self, text: &str) -> Turn {
         let mut turn = self.open().await;
-        turn.info = within(turn.session.start()).await.unwrap();
-        turn.session.prompt(Prompt { text: text.to_owned() }).await.unwrap();
+        turn.start().await.unwrap();
+        turn.prompt(text).await;
         turn
     }
 
@@ -126,30 +71,27 @@ impl Fixture {
 
     pub async fn run_answering(&self, answer: Answer) -> (Said, End) {
         let mut turn = self.prompt("do it").await;
-        turn.answer = answer;
-        let end = turn.end().await;
-        (turn.close().await, end)
+        let end = turn.end_answering(answer).await;
+        (turn.close(Close::Return).await, end)
     }
 
     pub async fn start_failure(&self) -> Failure {
         let mut turn = self.open().await;
-        let failure = within(turn.session.start()).await.unwrap_err();
-        turn.close().await;
+        let failure = turn.start().await.unwrap_err();
+        turn.close(Close::Return).await;
         failure
     }
 }
 
 impl Turn {
-    /// Waits for the end, and answers what is asked on the way.
-    pub async fn end(&mut self) -> End {
+    /// Waits for the end, and gives this answer to what is asked on the way.
+    pub async fn end_answering(&mut self, answer: Answer) -> End {
         let mut answered = 0;
         loop {
             let end = within(self.session.next(&mut self.updates)).await;
-            for update in &self.updates[answered..] {
-                if let AgentUpdate::Permission(request) = update {
-                    self.control.answer("permission-77", Answer::Allow).await;
-                    self.control.answer(&request.id, self.answer).await;
-                }
+            for request in self.updates[answered..].iter().filter_map(asked) {
+                self.control.answer("permission-77", Answer::Allow).await;
+                self.control.answer(&request.id, answer).await;
             }
             answered = self.updates.len();
             if let Some(end) = end {
@@ -157,73 +99,11 @@ impl Turn {
             }
         }
     }
-
-    /// Waits until something was said that fits.
-    pub async fn until(&mut self, fits: impl Fn(&AgentUpdate) -> bool) {
-        while !self.updates.iter().any(&fits) {
-            let end = within(self.session.next(&mut self.updates)).await;
-            assert!(end.is_none(), "ended early: {end:?} after {:?}", self.updates);
-        }
-    }
-
-    /// Lets it go and looks that nothing of it is left.
-    pub async fn close(self) -> Said {
-        within(self.session.close(Close::Return)).await;
-        assert_eq!(leftovers(&self.tag), []);
-        Said(self.updates)
-    }
 }
 
-/// What was said in a turn.
-pub struct Said(pub Vec<AgentUpdate>);
-
 impl Said {
-    pub fn text(&self) -> String {
-        self.all(|update| match update {
-            AgentUpdate::Text(text) => Some(text.as_str()),
-            _ => None,
-        })
-        .concat()
-    }
-
-    pub fn reasoning(&self) -> String {
-        self.all(|update| match update {
-            AgentUpdate::Reasoning(text) => Some(text.as_str()),
-            _ => None,
-        })
-        .concat()
-    }
-
-    /// The tool calls, merged.
-    pub fn tools(&self) -> Vec<ToolCall> {
-        let mut calls: Vec<ToolCall> = Vec::new();
-        for update in &self.0 {
-            if let AgentUpdate::ToolCall(patch) = update {
-                match calls.iter_mut().find(|call| call.id == patch.id) {
-                    Some(call) => call.apply(patch.clone()),
-                    None => calls.push(ToolCall::begin(patch.clone())),
-                }
-            }
-        }
-        calls
-    }
-
-    pub fn permissions(&self) -> Vec<&PermissionRequest> {
-        self.all(|update| match update {
-            AgentUpdate::Permission(request) => Some(request),
-            _ => None,
-        })
-    }
-
-    pub fn notices(&self, code: NoticeCode) -> Vec<&str> {
-        self.all(|update| match update {
-            AgentUpdate::Notice(notice) if notice.code == code => Some(notice.text.as_str()),
-            _ => None,
-        })
-    }
-
-    pub fn all<'a, T>(&'a self, pick: impl Fn(&'a AgentUpdate) -> Option<T>) -> Vec<T> {
-        self.0.iter().filter_map(pick).collect()
+    pub fn permissions(&self) -> Vec<PermissionRequest> {
+        self.all(asked)
     }
 
     pub fn usage(&self) -> Usage {
@@ -256,9 +136,4 @@ pub fn results(server: &Server) -> Vec<String> {
 /// The roles of a request's messages.
 pub fn roles(body: &Value) -> Vec<&str> {
     body["messages"].as_array().unwrap().iter().map(|message| message["role"].as_str().unwrap()).collect()
-}
-
-/// Fails the test when it takes too long.
-pub async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("because it must not take that long")
 }

@@ -111,7 +111,7 @@ async fn tokens_are_those_of_the_turn_and_the_context_that_of_its_last_request()
     let (said, end) = Fixture::new([silent]).await.run().await;
     assert_eq!(end.usage.input_tokens, None, "what nobody counted is not made up");
     assert!(end.usage.context_used.unwrap() > 100, "but for the context");
-    assert!(said.notices(NoticeCode::AgentOddity)[0].contains("estimated"));
+    assert!(said.notice(NoticeCode::AgentOddity).unwrap().contains("estimated"));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A service that means harm costs little. Each limit is met by a turn that ends typed.
 
 use dispatch_core::agent::{AgentUpdate, EndedHow, NoticeCode};
+use dispatch_core::ports::Close;
 use dispatch_core::task::TerminalReason;
 use serde_json::json;
 
@@ -40,8 +41,8 @@ async fn a_reader_that_waits_makes_the_service_wait() {
     let flood = Reply::stream(reasoning).repeated(100_000).ending(End::Never);
     let fixture = Fixture::new([flood]).await;
     let mut turn = fixture.prompt("go").await;
-    turn.until(|update| matches!(update, AgentUpdate::Reasoning(_))).await;
-    turn.close().await;
+    turn.until(|update| matches!(update, AgentUpdate::Reasoning(_)).then_some(())).await;
+    turn.close(Close::Return).await;
 }
 
 #[tokio::test]
@@ -54,7 +55,7 @@ async fn what_is_no_json_or_too_deep_is_passed_over_and_said() {
         + &events(&[delta(json!({ "content": "x" })), finish("stop")]);
     let (said, end) = Fixture::new([Reply::stream(body)]).await.run().await;
     assert_eq!((said.text().as_str(), end.how), ("x", EndedHow::Completed));
-    assert!(said.notices(NoticeCode::AgentOddity)[0].contains("(4 times)"), "{:?}", said.0);
+    assert!(said.notice(NoticeCode::AgentOddity).unwrap().contains("(4 times)"), "{:?}", said.0);
 }
 
 #[tokio::test]
@@ -64,8 +65,7 @@ async fn long_errors_and_long_lists_are_cut() {
     let fixture = Fixture::new([says("x")]).await;
     let models: Vec<_> = (0..5000).map(|n| json!({ "id": format!("m{n}") })).collect();
     fixture.server.models(Reply::json(200, &json!({ "data": models })));
-    let mut turn = fixture.prompt("hi").await;
+    let turn = fixture.prompt("hi").await;
     assert_eq!(turn.info.settings.model.choices.len(), 1000);
-    turn.end().await;
-    turn.close().await;
+    turn.finish().await;
 }

@@ -6,8 +6,19 @@ mod common;
 mod dialects;
 mod escapes;
 mod hostile;
+mod memory;
+#[path = "../support/peak.rs"]
+mod peak;
+#[path = "../support/reasoning_and_tools.rs"]
+mod reasoning_and_tools;
 mod server;
 mod starting;
 mod stopping;
+#[path = "../support/supervisor.rs"]
+mod supervisor;
+#[path = "../support/mod.rs"]
+mod support;
 mod tools;
 mod trouble;
+#[path = "../support/until.rs"]
+mod until;

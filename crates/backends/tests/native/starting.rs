@@ -2,6 +2,7 @@
 
 use backends::native::ApiKey;
 use dispatch_core::agent::NoticeCode;
+use dispatch_core::ports::Close;
 use dispatch_core::task::{Name, TerminalReason};
 use serde_json::json;
 
@@ -10,10 +11,9 @@ use crate::server::{Reply, error, says};
 
 /// The model that is asked, and the notices.
 async fn asked(fixture: &Fixture) -> (String, Vec<NoticeCode>) {
-    let mut turn = fixture.prompt("hi").await;
-    turn.end().await;
-    let notices = turn.info.notices.iter().map(|notice| notice.code).collect();
-    turn.close().await;
+    let turn = fixture.prompt("hi").await;
+    let notices = turn.told();
+    turn.finish().await;
     (fixture.server.chats()[0].body["model"].as_str().unwrap().to_owned(), notices)
 }
 
@@ -57,7 +57,7 @@ async fn what_may_be_chosen_is_told_and_what_there_is_not_is_ignored() {
     assert_eq!(ids, ["small", "large"]);
     assert_eq!(settings.thinking.current.as_deref(), Some("high"));
     assert_eq!(turn.info.notices.len(), 1, "{:?}", turn.info.notices);
-    turn.close().await;
+    turn.close(Close::Return).await;
     assert_eq!(fixture.server.chats()[0].body["reasoning_effort"], "high");
 }
 
@@ -128,7 +128,7 @@ async fn only_the_configured_proxy_is_used() {
     fixture.settings.proxy = Some(format!("http://{}", fixture.server.address));
     fixture.settings.default_model = Name::new("x");
     let turn = fixture.prompt("hi").await;
-    turn.close().await;
+    turn.close(Close::Return).await;
     assert_eq!(fixture.server.requests()[0].path, "http://model.invalid/v1/models");
 
     // SAFETY: this test has a process of its own, in which nobody else looks at the environment now.
@@ -149,7 +149,7 @@ async fn a_service_that_is_still_starting_is_waited_for() {
         fixture.server.models(Reply::json(200, &json!({ "data": [{ "id": "loaded" }] })));
     });
     assert_eq!(started.unwrap().settings.model.current.as_deref(), Some("loaded"));
-    turn.close().await;
+    turn.close(Close::Return).await;
     // One that never has a list is asked all the same, where a model is configured.
     fixture.server.models(error(503, "Loading model"));
     fixture.settings.default_model = Name::new("mine");

@@ -2,19 +2,24 @@
 
 use std::time::Duration;
 
-use dispatch_core::agent::{AgentUpdate, EndedHow, NoticeCode};
+use dispatch_core::agent::{AgentUpdate, Answer, EndedHow, NoticeCode};
+use dispatch_core::ports::Close;
 use dispatch_core::profile::Stop;
 use serde_json::json;
 
-use crate::common::{Fixture, Turn, within};
+use crate::common::Fixture;
 use crate::server::{End, Reply, calls, delta, error, events, says};
+use crate::support::said::asked;
+use crate::support::turn::Turn;
+use crate::support::waiting::within;
+use crate::until::until;
 
 async fn stopped(mut turn: Turn, rung: Stop) {
     turn.control.stop(rung).await;
     turn.control.stop(rung).await;
-    assert_eq!(turn.end().await.how, EndedHow::Cancelled);
+    assert_eq!(turn.end_answering(Answer::Allow).await.how, EndedHow::Cancelled);
     let control = turn.control.clone();
-    turn.close().await;
+    turn.close(Close::Return).await;
     control.stop(Stop::Kill).await;
 }
 
@@ -27,7 +32,7 @@ async fn while_the_model_thinks_and_while_it_speaks() {
             if body.is_empty() {
                 within(fixture.server.requested(2)).await;
             } else {
-                turn.until(|update| matches!(update, AgentUpdate::Text(_))).await;
+                turn.until(|update| matches!(update, AgentUpdate::Text(_)).then_some(())).await;
             }
             stopped(turn, rung).await;
             within(fixture.server.left()).await;
@@ -39,7 +44,7 @@ async fn while_the_model_thinks_and_while_it_speaks() {
 async fn while_leave_is_asked() {
     let fixture = Fixture::new([calls(&[("run_command", json!({ "command": "touch ran" }))])]).await;
     let mut turn = fixture.prompt("go").await;
-    turn.until(|update| matches!(update, AgentUpdate::Permission(_))).await;
+    turn.until(asked).await;
     stopped(turn, Stop::Ask).await;
     assert!(!fixture.worktree().join("ran").exists());
 }
@@ -50,15 +55,10 @@ async fn while_a_command_runs() {
     let command = "trap '' TERM INT; setsid sleep 600 & echo begun > begun; sleep 600; wait";
     let fixture = Fixture::new([calls(&[("run_command", json!({ "command": command }))])]).await;
     let mut turn = fixture.prompt("go").await;
-    turn.until(|update| matches!(update, AgentUpdate::Permission(_))).await;
-    turn.control.answer("permission-1", dispatch_core::agent::Answer::Allow).await;
+    turn.until(asked).await;
+    turn.control.answer("permission-1", Answer::Allow).await;
     let begun = fixture.worktree().join("begun");
-    within(async {
-        while !begun.exists() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    until(|| begun.exists()).await;
     stopped(turn, Stop::Ask).await;
 }
 
@@ -76,7 +76,7 @@ async fn while_a_search_runs() {
     let lines: Vec<&str> = (0..1 << 10).map(|line| &letters[line << 10..(line + 1) << 10]).collect();
     fixture.write("long", &lines.join("\n"));
     let mut turn = fixture.prompt("go").await;
-    turn.until(|update| matches!(update, AgentUpdate::ToolCall(_))).await;
+    turn.until(|update| matches!(update, AgentUpdate::ToolCall(_)).then_some(())).await;
     let begun = std::time::Instant::now();
     stopped(turn, Stop::Ask).await;
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
@@ -87,7 +87,10 @@ async fn while_it_waits_to_ask_again() {
     let busy = error(429, "slow down").with_header("retry-after: 50");
     let fixture = Fixture::new([busy, says("too late")]).await;
     let mut turn = fixture.prompt("go").await;
-    let waits = |update: &AgentUpdate| matches!(update, AgentUpdate::Notice(notice) if notice.code == NoticeCode::RequestRepeated);
+    let waits = |update: &AgentUpdate| {
+        matches!(update, AgentUpdate::Notice(notice) if notice.code == NoticeCode::RequestRepeated)
+            .then_some(())
+    };
     turn.until(waits).await;
     let begun = std::time::Instant::now();
     stopped(turn, Stop::Ask).await;
@@ -109,7 +112,7 @@ async fn before_the_prompt() {
         }
     }
     // Given up, as the dispatcher does it.
-    turn.close().await;
+    turn.close(Close::Return).await;
 }
 
 #[tokio::test]
@@ -117,7 +120,7 @@ async fn closing_in_the_middle_ends_everything() {
     let fixture =
         Fixture::new([Reply::stream(events(&[delta(json!({ "content": "x" }))])).ending(End::Never)]).await;
     let mut turn = fixture.prompt("go").await;
-    turn.until(|update| matches!(update, AgentUpdate::Text(_))).await;
-    turn.close().await;
+    turn.until(|update| matches!(update, AgentUpdate::Text(_)).then_some(())).await;
+    turn.close(Close::Return).await;
     within(fixture.server.left()).await;
 }

@@ -2,11 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use dispatch_core::agent::{Answer, EndedHow, OptionKind, ToolContent, ToolStatus};
+use dispatch_core::agent::{AgentUpdate, Answer, EndedHow, OptionKind, ToolContent, ToolStatus};
 use serde_json::{Value, json};
 
 use crate::common::{Fixture, results};
 use crate::server::{calls, says};
+use crate::support::said::asked;
 
 /// The results of these calls, each in a turn of its own request, all allowed.
 async fn done(fixture: &Fixture) -> Vec<String> {
@@ -135,11 +136,10 @@ async fn a_file_that_changed_while_leave_was_asked_is_left_alone() {
     let fixture = with(&[("edit_file", edit)]).await;
     fixture.write("a", "old\n");
     let mut turn = fixture.prompt("do it").await;
-    turn.until(|update| matches!(update, dispatch_core::agent::AgentUpdate::Permission(_))).await;
+    turn.until(asked).await;
     fixture.write("a", "old, and more\n");
     turn.control.answer("permission-1", Answer::Allow).await;
-    turn.end().await;
-    turn.close().await;
+    turn.finish().await;
     assert_eq!(fixture.read("a"), "old, and more\n");
     assert!(results(&fixture.server)[0].contains("has changed"));
 }
@@ -186,17 +186,16 @@ async fn what_a_command_prints_is_seen_while_it_runs() {
     )])
     .await;
     let mut turn = fixture.prompt("do it").await;
-    turn.until(|update| matches!(update, dispatch_core::agent::AgentUpdate::Permission(_))).await;
+    turn.until(asked).await;
     turn.control.answer("permission-1", Answer::Allow).await;
     let early = [ToolContent::Text { text: "early\n".into() }];
     turn.until(|update| match update {
-        dispatch_core::agent::AgentUpdate::ToolCall(patch) => patch.content.as_deref() == Some(&early[..]),
-        _ => false,
+        AgentUpdate::ToolCall(patch) if patch.content.as_deref() == Some(&early[..]) => Some(()),
+        _ => None,
     })
     .await;
     fixture.write("seen", "");
-    turn.end().await;
-    let said = turn.close().await;
+    let (said, _) = turn.finish().await;
     assert_eq!(said.tools()[0].content, [ToolContent::Text { text: "early\nlate\n(exit code 0)\n".into() }]);
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use backends::native::ApiKey;
 use dispatch_core::agent::{AgentUpdate, EndedHow, NoticeCode, ToolStatus};
+use dispatch_core::ports::Close;
 use dispatch_core::task::TerminalReason::{self, *};
 use serde_json::json;
 
@@ -78,11 +79,12 @@ async fn a_call_is_shown_from_its_beginning_and_taken_back_if_it_breaks_off() {
     ]}))]);
     let fixture = Fixture::new([Reply::stream(begun.clone()).ending(End::Never)]).await;
     let mut turn = fixture.prompt("go").await;
-    turn.until(
-        |update| matches!(update, AgentUpdate::ToolCall(call) if call.status == Some(ToolStatus::Pending)),
-    )
+    turn.until(|update| {
+        matches!(update, AgentUpdate::ToolCall(call) if call.status == Some(ToolStatus::Pending))
+            .then_some(())
+    })
     .await;
-    drop(turn.close().await);
+    turn.close(Close::Return).await;
 
     let whole = calls(&[("run_command", json!({ "command": "touch ran" }))]);
     let fixture = Fixture::new([Reply::stream(begun).ending(End::Cut), whole, says("x")]).await;

@@ -1,24 +1,24 @@
 //! A fake server, the route to it, and turns.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use backends::launch::Launcher;
 use backends::opencode_server::{OpencodeServer, OpencodeSettings};
 use backends::pool::{Keeper, Pool, PoolSettings};
-use backends::process::{RunTag, Supervisor};
+use backends::process::Supervisor;
 use backends::registry::{Registry, UserAgent};
-use dispatch_core::agent::{AgentUpdate, End, Failure, OwnSettings};
-use dispatch_core::ids::{ChatId, Epoch, SessionId, TaskId};
-use dispatch_core::ports::{
-    AgentControl, AgentSession, Backend, Close, Opened, Prompt, SessionInfo, SessionSpec,
-};
-use dispatch_core::task::{Name, PermissionPolicy};
+use dispatch_core::agent::Failure;
+use dispatch_core::ids::{ChatId, SessionId, TaskId};
+use dispatch_core::ports::{Close, SessionSpec};
+use dispatch_core::task::Name;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::{Said, assert_nothing_left, within};
 use crate::fake::{Fake, Manner};
+use crate::support::said::text;
+use crate::support::spec::spec;
+use crate::support::turn::{Turn, assert_nothing_left};
+use crate::support::waiting::within;
 
 /// Everything that turns need.
 pub struct Desk {
@@ -26,15 +26,7 @@ pub struct Desk {
     pub pool: Arc<Pool>,
     pub backend: OpencodeServer,
     pub worktree: TempDir,
-    run_tag: String,
-}
-
-/// A turn under way.
-pub struct Turn {
-    pub session: Box<dyn AgentSession>,
-    pub control: Arc<dyn AgentControl>,
-    pub info: SessionInfo,
-    pub updates: Vec<AgentUpdate>,
+    spec: SessionSpec,
 }
 
 impl Desk {
@@ -43,7 +35,6 @@ impl Desk {
     }
 
     pub async fn with(manner: Manner, change: impl FnOnce(&mut OpencodeSettings)) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         let fake = Fake::start(manner).await;
         let program = Some(fake.program().to_str().unwrap().to_owned());
         let user = UserAgent { program, ..UserAgent::default() };
@@ -52,38 +43,27 @@ impl Desk {
         change(&mut settings);
         let pool = Pool::new(PoolSettings::default());
         let backend = OpencodeServer::new(Arc::new(registry), settings, Arc::clone(&pool));
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let run_tag = format!("opencode-test-{}/{number}", std::process::id());
-        Self { fake, pool, backend, worktree: tempfile::tempdir().unwrap(), run_tag }
+        let worktree = tempfile::tempdir().unwrap();
+        let spec = SessionSpec { agent: Name::new("opencode"), ..spec(worktree.path()) };
+        Self { fake, pool, backend, worktree, spec }
     }
 
     /// What a turn of the n-th line of work is started for.
     pub fn spec(&self, number: u8) -> SessionSpec {
         SessionSpec {
             task: TaskId::from_random([number; 16]),
-            epoch: Epoch(1),
             session: SessionId::from_random([number; 16]),
             chat: ChatId::from_random([number; 16]),
-            run_tag: self.run_tag.clone(),
-            agent: Name::new("opencode"),
-            cwd: self.worktree.path().to_owned(),
-            model: None,
-            mode: None,
-            thinking: None,
-            permissions: PermissionPolicy::Ask,
-            resume: None,
-            resume_epoch: None,
-            own: OwnSettings::default(),
-            history: vec![],
+            ..self.spec.clone()
         }
     }
 
     pub async fn start(&self, spec: SessionSpec) -> Result<Turn, Failure> {
-        let Opened { mut session, control } = within(self.backend.open(spec)).await?;
-        match within(session.start()).await {
-            Ok(info) => Ok(Turn { session, control, info, updates: Vec::new() }),
+        let mut turn = Turn::open(&self.backend, spec).await?;
+        match turn.start().await {
+            Ok(()) => Ok(turn),
             Err(failure) => {
-                within(session.close(Close::Return)).await;
+                turn.close(Close::Return).await;
                 Err(failure)
             }
         }
@@ -101,7 +81,7 @@ impl Desk {
         let session = turn.info.agent_session.clone().unwrap();
         let call = format!("POST /session/{session}/prompt_async");
         let nth = self.fake.calls(&call) + 1;
-        within(turn.session.prompt(Prompt { text: text.to_owned() })).await.unwrap();
+        turn.prompt(text).await;
         let body = self.fake.called(&call, nth).await;
         Voice { fake: &self.fake, session, prompt: body["messageID"].as_str().unwrap().to_owned() }
     }
@@ -114,52 +94,18 @@ impl Desk {
     /// Ends what is kept, and looks that nothing is left.
     pub async fn over(self) {
         within(self.pool.shut_down()).await;
-        assert_nothing_left(&RunTag::new(self.run_tag.clone()).unwrap());
+        assert_nothing_left(&self.spec.run_tag);
     }
 }
 
 impl Turn {
-    pub async fn end(&mut self) -> End {
-        loop {
-            if let Some(end) = within(self.session.next(&mut self.updates)).await {
-                return end;
-            }
-        }
-    }
-
-    /// Waits until something was said that fits.
-    pub async fn until<T>(&mut self, fits: impl Fn(&AgentUpdate) -> Option<T>) -> T {
-        loop {
-            if let Some(found) = self.updates.iter().find_map(&fits) {
-                return found;
-            }
-            let end = within(self.session.next(&mut self.updates)).await;
-            assert!(end.is_none(), "ended early: {end:?} after {:?}", self.updates);
-        }
-    }
-
     /// Waits until all of this text was said.
-    pub async fn until_said(&mut self, text: &str) {
-        while self.text() != text {
+    pub async fn until_said(&mut self, wanted: &str) {
+        while text(&self.updates) != wanted {
             let end = within(self.session.next(&mut self.updates)).await;
             assert!(end.is_none(), "ended early: {end:?} after {:?}", self.updates);
-            assert!(text.starts_with(&self.text()), "{:?}", self.text());
+            assert!(wanted.starts_with(&text(&self.updates)), "{:?}", text(&self.updates));
         }
-    }
-
-    pub fn text(&self) -> String {
-        Said(self.updates.clone()).text()
-    }
-
-    pub async fn close(self, how: Close) -> Said {
-        within(self.session.close(how)).await;
-        Said(self.updates)
-    }
-
-    /// Waits for the end and lets the turn go.
-    pub async fn finish(mut self) -> (Said, End) {
-        let end = self.end().await;
-        (self.close(Close::Return).await, end)
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::common::within;
+use crate::support::waiting::within;
 
 /// What is wrong with a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -11,7 +11,7 @@ use crate::fake::{Manner, event};
 #[tokio::test]
 async fn a_flood_costs_its_own_turn_its_events_and_nobody_their_text() {
     let desk = Desk::new(Manner::Good).await;
-    let (mut slow, flooded) = desk.turn(1).await;
+    let (slow, flooded) = desk.turn(1).await;
     let (quick, other) = desk.turn(2).await;
     flooded.begin_answer("msg_a");
     flooded.begin_text("msg_a", "prt_a");
@@ -26,11 +26,10 @@ async fn a_flood_costs_its_own_turn_its_events_and_nobody_their_text() {
     assert_eq!(quick.finish().await.0.text(), "quick");
     flooded.end_answer("msg_a");
     flooded.idle();
-    let end = slow.end().await;
+    let (said, end) = slow.finish().await;
     assert_eq!(end.how, EndedHow::Completed);
     // The line with the whole text was too long for the stream; what is stored is shorter than that.
-    assert_eq!(slow.text().len(), 2 << 20);
-    slow.close(dispatch_core::ports::Close::Return).await;
+    assert_eq!(said.text().len(), 2 << 20);
     desk.over().await;
 }
 

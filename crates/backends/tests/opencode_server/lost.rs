@@ -76,8 +76,7 @@ async fn a_server_that_dies_crashes_its_turns_and_the_next_one_is_told() {
     assert_eq!(desk.servers(), [0_u32; 0]);
 
     let next = desk.start(desk.spec(2)).await.unwrap();
-    let codes: Vec<_> = next.info.notices.iter().map(|notice| notice.code).collect();
-    assert_eq!(codes, [NoticeCode::BackendRestarted]);
+    assert_eq!(next.told(), [NoticeCode::BackendRestarted]);
     next.close(Close::Return).await;
     let after = desk.start(desk.spec(2)).await.unwrap();
     assert_eq!(after.info.notices, [], "said once");

@@ -3,12 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what surprises a test ends it")]
 
-#[path = "../acp/agent_process.rs"]
-#[allow(dead_code, reason = "shared with the tests of `acp`; here it makes this program a supervisor")]
-mod agent_process;
-#[path = "../acp/common.rs"]
-#[allow(dead_code, reason = "shared with the tests of `acp`")]
-mod common;
 mod desk;
 mod fake;
 mod hostile;
@@ -18,5 +12,9 @@ mod lost;
 mod shown;
 mod starting;
 mod stopping;
+#[path = "../support/supervisor.rs"]
+mod supervisor;
+#[path = "../support/mod.rs"]
+mod support;
 mod transcripts;
 mod turns;

@@ -2,11 +2,10 @@
 
 use backends::pool::Keeper;
 use dispatch_core::agent::{EndedHow, NoticeCode};
-use dispatch_core::ports::{Close, Prompt};
+use dispatch_core::ports::Close;
 use dispatch_core::task::{Name, TerminalReason};
 use serde_json::json;
 
-use crate::common::within;
 use crate::desk::Desk;
 use crate::fake::Manner;
 
@@ -70,8 +69,7 @@ async fn a_conversation_goes_on_in_its_own_folder_only() {
         spec.resume = Some(earlier.to_owned());
         let turn = desk.start(spec).await.unwrap();
         assert_eq!(turn.info.agent_session.as_deref() == Some(earlier), goes_on);
-        let codes: Vec<_> = turn.info.notices.iter().map(|notice| notice.code).collect();
-        assert_eq!(codes, [code], "{earlier}");
+        assert_eq!(turn.told(), [code], "{earlier}");
         turn.close(Close::Return).await;
     }
     let turn = desk.start(desk.spec(1)).await.unwrap();
@@ -135,7 +133,7 @@ async fn a_slash_command_is_run_as_one() {
     desk.fake.never_answer("POST /session/ses_1/command");
     let mut turn = desk.start(desk.spec(1)).await.unwrap();
     assert_eq!(turn.info.commands[0].hint.as_deref(), Some("$ARGUMENTS"));
-    within(turn.session.prompt(Prompt { text: "/init the docs".into() })).await.unwrap();
+    turn.prompt("/init the docs").await;
     let body = desk.fake.called("POST /session/ses_1/command", 1).await;
     assert_eq!((&body["command"], &body["arguments"]), (&json!("init"), &json!("the docs")));
     let prompt = body["messageID"].as_str().unwrap().to_owned();
@@ -146,7 +144,7 @@ async fn a_slash_command_is_run_as_one() {
 
     desk.fake.answer_status("POST /session/ses_2/command", 500);
     let mut turn = desk.start(desk.spec(1)).await.unwrap();
-    within(turn.session.prompt(Prompt { text: "/init".into() })).await.unwrap();
+    turn.prompt("/init").await;
     let (_, end) = turn.finish().await;
     assert!(matches!(&end.how, EndedHow::Failed(failure) if failure.text == "no"), "{end:?}");
     desk.over().await;

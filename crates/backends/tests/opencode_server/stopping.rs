@@ -8,9 +8,9 @@ use dispatch_core::profile::Stop;
 use dispatch_core::task::TerminalReason;
 use serde_json::json;
 
-use crate::common::within;
 use crate::desk::Desk;
 use crate::fake::Manner;
+use crate::support::waiting::within;
 
 #[tokio::test]
 async fn a_stop_aborts_the_turn_and_the_server_stays() {

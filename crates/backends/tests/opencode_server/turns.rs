@@ -6,12 +6,10 @@ use serde_json::json;
 
 use crate::desk::{Desk, permission};
 use crate::fake::Manner;
+use crate::support::said;
 
 fn asked(update: &AgentUpdate) -> Option<String> {
-    match update {
-        AgentUpdate::Permission(request) => Some(request.id.clone()),
-        _ => None,
-    }
+    said::asked(update).map(|request| request.id)
 }
 
 #[tokio::test]

@@ -3,30 +3,23 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use backends::process::{Child, Command, Limits, RunTag, Stdout, Supervisor};
+use backends::process::{Child, Command, Limits, Stdout, Supervisor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 
+use crate::fresh_tag::fresh_tag;
+use crate::waiting::within;
+
 /// The program in `helper.rs`.
 pub const HELPER: &str = env!("CARGO_BIN_EXE_process-test-helper");
-/// How long anything may take on a busy machine before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(20);
 /// The leader of a hostile tree and its descendants, all deaf to SIGTERM and SIGHUP.
 pub const ROLES: [&str; 7] = ["cleared", "daemon", "ghost", "leader", "own-group", "plain", "session"];
 
 pub fn supervisor() -> Supervisor {
     Supervisor::Program(PathBuf::from(HELPER))
-}
-
-/// A tag that no other test, and no other run of this one, has.
-pub fn fresh_tag() -> RunTag {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    RunTag::new(format!("test-{}/{number}", std::process::id())).unwrap()
 }
 
 pub fn helper(args: &[&str]) -> Command {
@@ -58,11 +51,6 @@ pub async fn output_of(args: &[&str]) -> String {
     let text = read_all(&mut child.take_stdout().unwrap()).await;
     within(child.wait()).await;
     String::from_utf8(text).unwrap()
-}
-
-/// Fails the test when it takes too long.
-pub async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("because it must not take that long")
 }
 
 /// The processes of a hostile tree, by role, held so that their end is seen and their numbers cannot mislead.

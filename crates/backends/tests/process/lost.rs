@@ -9,7 +9,9 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::common::{HELPER, PATIENCE, ROLES, Tree, fresh_tag, helper, spawn, supervisor_of, within};
+use crate::common::{HELPER, ROLES, Tree, helper, spawn, supervisor_of};
+use crate::fresh_tag::fresh_tag;
+use crate::waiting::{PATIENCE, within};
 
 /// Another process as the dispatcher of a hostile agent.
 async fn dispatcher(

@@ -9,9 +9,9 @@ use std::time::Duration;
 use backends::process::{SpawnError, Status, Supervisor};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use crate::common::{
-    fresh_tag, helper, output_of, read_all, spawn, status_field, supervisor, supervisor_of, within,
-};
+use crate::common::{helper, output_of, read_all, spawn, status_field, supervisor, supervisor_of};
+use crate::fresh_tag::fresh_tag;
+use crate::waiting::within;
 
 const BOTH: fn() -> [Supervisor; 2] = || [supervisor(), Supervisor::ProcessGroupOnly];
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use backends::process::Status;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::common::{helper, read_all, spawn, status_field, within};
+use crate::common::{helper, read_all, spawn, status_field};
+use crate::waiting::within;
 
 #[tokio::test]
 async fn what_goes_in_comes_out() {

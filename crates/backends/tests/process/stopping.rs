@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use backends::process::{Child, Exit, LadderEnd, Rung, Status, Supervisor, leftovers};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
-use crate::common::{PATIENCE, Tree, helper, read_all, spawn, supervisor, within};
+use crate::common::{Tree, helper, read_all, spawn, supervisor};
+use crate::waiting::{PATIENCE, within};
 
 const KILLED: Exit = Exit { status: Status::Signal(9), tree_empty: true, fence_lapsed: false };
 
@@ -178,7 +179,7 @@ fn the_end_of_the_runtime_kills_the_tree() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (child, tree) = runtime.block_on(hostile_tree());
     runtime.shutdown_background();
-    assert_eq!(tree.alive_after(crate::common::PATIENCE), [""; 0]);
+    assert_eq!(tree.alive_after(PATIENCE), [""; 0]);
     drop(child);
 }
 

@@ -1,23 +1,9 @@
-//! What an agent makes its dispatcher hold in memory. A test program of its own, whose peak is this test's.
+//! What an agent makes its dispatcher hold in memory.
 
-#![allow(clippy::unwrap_used, reason = "what surprises a test ends it")]
-
-#[path = "acp/agent_process.rs"]
-#[allow(dead_code, reason = "shared with the tests of `acp`")]
-mod agent_process;
-#[path = "acp/common.rs"]
-#[allow(dead_code, reason = "shared with the tests of `acp`")]
-mod common;
-
-use common::Fixture;
 use dispatch_core::agent::{EndedHow, NoticeCode};
 
-/// The most memory that this process has had so far, in bytes (proc(5): `VmHWM`).
-fn peak() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
-}
+use crate::common::Fixture;
+use crate::peak::{assert_little_since, peak};
 
 #[tokio::test]
 async fn long_lines_cost_no_memory() {
@@ -27,7 +13,7 @@ async fn long_lines_cost_no_memory() {
         // No line end and no message in 120 MB, of which up to the limit of a line is kept.
         let (_, end) = fixture.run("/long-line 120000000\n/say through").await;
         assert_eq!(end.how, EndedHow::Completed);
-        is_little(peak() - before);
+        assert_little_since(before);
         fixture.over().await;
     }
 }
@@ -46,7 +32,7 @@ async fn lines_of_tiny_values_cost_no_memory() {
         let (said, end) = fixture.run(tiny.trim_start()).await;
         assert_eq!((said.text().as_str(), end.how), ("through", EndedHow::Completed));
         assert!(said.notice(NoticeCode::AgentOddity).is_some());
-        is_little(peak() - before);
+        assert_little_since(before);
         fixture.over().await;
     }
 }
@@ -60,10 +46,6 @@ async fn what_is_said_between_turns_costs_no_memory() {
         fixture.run(&format!("/say done\n/answer-now\n{what}")).await;
         fixture.until_kept(0).await;
     }
-    is_little(peak() - before);
+    assert_little_since(before);
     fixture.over().await;
-}
-
-fn is_little(more: usize) {
-    assert!(more < 64 << 20, "{} MiB more", more >> 20);
 }

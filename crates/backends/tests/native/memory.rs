@@ -1,26 +1,12 @@
-//! What a service makes native inference hold in memory. A test program of its own, whose peak is this test's.
+//! What a service makes native inference hold in memory.
 
-#![allow(clippy::unwrap_used, reason = "what surprises a test ends it")]
-
-#[path = "native/common.rs"]
-#[allow(dead_code, reason = "shared with the tests of `native`")]
-mod common;
-#[path = "native/server.rs"]
-#[allow(dead_code, reason = "shared with the tests of `native`")]
-mod server;
-
-use common::{Fixture, failure, results};
 use dispatch_core::agent::EndedHow;
 use dispatch_core::task::TerminalReason;
 use serde_json::json;
-use server::{End, Reply, delta, events, finish, says};
 
-/// The most memory that this process has had so far, in bytes (proc(5): `VmHWM`).
-fn peak() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
-}
+use crate::common::{Fixture, failure, results};
+use crate::peak::{assert_little_since, peak};
+use crate::server::{End, Reply, delta, events, finish, says};
 
 #[tokio::test]
 async fn arguments_of_many_members_cost_little() {
@@ -36,8 +22,7 @@ async fn arguments_of_many_members_cost_little() {
     let (said, end) = fixture.run().await;
     assert_eq!((said.text().as_str(), end.how), ("done", EndedHow::Completed));
     assert!(results(&fixture.server)[0].contains("too many members"));
-    let more = peak() - before;
-    assert!(more < 64 << 20, "{} MiB more", more >> 20);
+    assert_little_since(before);
 }
 
 #[tokio::test]
@@ -52,6 +37,5 @@ async fn floods_cost_little() {
         let reason = failure(&end).reason;
         assert!(matches!(reason, TerminalReason::OutputLimit | TerminalReason::AgentCrashed), "{end:?}");
     }
-    let more = peak() - before;
-    assert!(more < 64 << 20, "{} MiB more", more >> 20);
+    assert_little_since(before);
 }
