@@ -77,6 +77,16 @@ impl Desk {
         (turn, voice)
     }
 
+    /// One that has begun to answer, and was heard to say this.
+    pub async fn turn_that_said(&self, number: u8, text: &str) -> (Turn, Voice<'_>) {
+        let (mut turn, voice) = self.turn(number).await;
+        voice.begin_answer("msg_a");
+        voice.begin_text("msg_a", "prt_a");
+        voice.delta("prt_a", text);
+        turn.until_said(text).await;
+        (turn, voice)
+    }
+
     pub async fn prompt(&self, turn: &mut Turn, text: &str) -> Voice<'_> {
         let session = turn.info.agent_session.clone().unwrap();
         let call = format!("POST /session/{session}/prompt_async");

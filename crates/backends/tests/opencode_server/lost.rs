@@ -12,12 +12,8 @@ use crate::fake::Manner;
 #[tokio::test]
 async fn a_broken_stream_loses_no_text_and_repeats_none() {
     let desk = Desk::new(Manner::Good).await;
-    let (mut turn, voice) = desk.turn(1).await;
+    let (mut turn, voice) = desk.turn_that_said(1, "one ").await;
     voice.is_busy(true);
-    voice.begin_answer("msg_a");
-    voice.begin_text("msg_a", "prt_a");
-    voice.delta("prt_a", "one ");
-    turn.until_said("one ").await;
     voice.store(&[("msg_a", "prt_a", "", false)]);
     desk.fake.cut();
     // Lost: "two ". Heard, but with a gap before it: "three ".
@@ -43,12 +39,7 @@ async fn a_broken_stream_loses_no_text_and_repeats_none() {
 #[tokio::test]
 async fn a_turn_that_ended_while_nobody_listened_is_whole() {
     let desk = Desk::new(Manner::Good).await;
-    let (mut turn, voice) = desk.turn(1).await;
-    voice.is_busy(true);
-    voice.begin_answer("msg_a");
-    voice.begin_text("msg_a", "prt_a");
-    voice.delta("prt_a", "one ");
-    turn.until_said("one ").await;
+    let (turn, voice) = desk.turn_that_said(1, "one ").await;
     voice.store(&[("msg_a", "prt_a", "one two ", true), ("msg_b", "prt_b", "three", true)]);
     voice.is_busy(false);
     desk.fake.cut();
@@ -61,11 +52,7 @@ async fn a_turn_that_ended_while_nobody_listened_is_whole() {
 #[tokio::test]
 async fn a_server_that_dies_crashes_its_turns_and_the_next_one_is_told() {
     let desk = Desk::new(Manner::Good).await;
-    let (mut turn, voice) = desk.turn(1).await;
-    voice.begin_answer("msg_a");
-    voice.begin_text("msg_a", "prt_a");
-    voice.delta("prt_a", "so far ");
-    turn.until_said("so far ").await;
+    let (mut turn, _) = desk.turn_that_said(1, "so far ").await;
     let [pid] = desk.servers()[..] else { panic!() };
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), nix::sys::signal::SIGKILL).unwrap();
     let end = turn.end().await;
@@ -114,11 +101,7 @@ async fn an_answer_that_is_older_than_the_events_changes_nothing() {
 async fn a_turn_whose_end_was_lost_ends_with_what_can_be_had() {
     let desk = Desk::new(Manner::Good).await;
     // Its messages can be read, the rest cannot.
-    let (mut turn, voice) = desk.turn(1).await;
-    voice.begin_answer("msg_a");
-    voice.begin_text("msg_a", "prt_a");
-    voice.delta("prt_a", "one ");
-    turn.until_said("one ").await;
+    let (turn, voice) = desk.turn_that_said(1, "one ").await;
     voice.store(&[("msg_a", "prt_a", "one two", true)]);
     voice.is_busy(false);
     for call in ["GET /session/ses_1/children", "GET /permission", "GET /question"] {
@@ -146,11 +129,7 @@ async fn a_turn_whose_end_was_lost_ends_with_what_can_be_had() {
 #[tokio::test]
 async fn of_long_messages_the_newest_are_read() {
     let desk = Desk::new(Manner::Good).await;
-    let (mut turn, voice) = desk.turn(1).await;
-    voice.begin_answer("msg_a");
-    voice.begin_text("msg_a", "prt_a");
-    voice.delta("prt_a", "one ");
-    turn.until_said("one ").await;
+    let (turn, voice) = desk.turn_that_said(1, "one ").await;
     desk.fake.answer_endlessly("GET /session/ses_1/message?limit=64", 1 << 30);
     desk.fake.answer_endlessly("GET /session/ses_1/message?limit=16", 1 << 30);
     voice.store_without_prompt("limit=4", &[("msg_a", "prt_a", "one two", true)]);

@@ -15,12 +15,8 @@ use crate::support::waiting::within;
 #[tokio::test]
 async fn a_stop_aborts_the_turn_and_the_server_stays() {
     let desk = Desk::new(Manner::Good).await;
-    let (mut turn, voice) = desk.turn(1).await;
+    let (turn, voice) = desk.turn_that_said(1, "so far ").await;
     let kept = desk.servers();
-    voice.begin_answer("msg_a");
-    voice.begin_text("msg_a", "prt_a");
-    voice.delta("prt_a", "so far ");
-    turn.until_said("so far ").await;
     turn.control.stop(Stop::Ask).await;
     turn.control.stop(Stop::Ask).await;
     desk.fake.called("POST /session/ses_1/abort", 1).await;
