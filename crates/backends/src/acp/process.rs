@@ -35,8 +35,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const EXIT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long an agent may take to end when its turn is over and its standard input closed, and after SIGTERM.
 const LET_GO: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
-/// How often a process that cannot be killed is complained about.
-const COMPLAINT: Duration = Duration::from_secs(30);
 
 /// An agent's process. It belongs to one turn, or to the pool, which lends it to one turn at a time.
 pub(super) struct AcpProcess {
@@ -129,10 +127,7 @@ impl AcpProcess {
 
     /// Kills it and what it had running. When this returns, nothing of it is left.
     pub(super) async fn kill(&self) {
-        self.process.kill();
-        while timeout(COMPLAINT, self.process.wait_tree_empty()).await.is_err() {
-            tracing::error!(agent = %self.entry.name, pid = self.pid, "a process of the agent cannot be killed");
-        }
+        self.process.kill_until_gone(self.entry.name.as_str(), self.pid).await;
         self.terminals.close().await;
     }
 }

@@ -32,8 +32,6 @@ const READS_WITHIN: Duration = Duration::from_secs(10);
 const EXIT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long it may take to end when its standard input is closed, and after SIGTERM; recorded were 0.2 s.
 const LET_GO: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(2)];
-/// How often a process that cannot be killed is complained about.
-const COMPLAINT: Duration = Duration::from_secs(30);
 /// What it may say between two turns, in bytes.
 const BETWEEN_TURNS: usize = 64 * 1024 * 1024;
 /// What a pipe holds (pipe(7)), in bytes: all that can have been said before a moment and not been read yet.
@@ -215,10 +213,7 @@ impl ClaudeProcess {
 
     /// Kills it and what it had running. When this returns, nothing of it is left.
     async fn kill(&self) {
-        self.control.kill();
-        while timeout(COMPLAINT, self.control.wait_tree_empty()).await.is_err() {
-            tracing::error!(agent = %self.entry.name, pid = self.pid, "a process of the agent cannot be killed");
-        }
+        self.control.kill_until_gone(self.entry.name.as_str(), self.pid).await;
     }
 }
 

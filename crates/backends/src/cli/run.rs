@@ -9,7 +9,7 @@ use dispatch_core::ports::SessionSpec;
 use dispatch_core::task::TerminalReason;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::asked::Asked;
 use super::control::Link;
@@ -18,13 +18,11 @@ use crate::claude_sdk;
 use crate::common::lines::Lines;
 use crate::common::open;
 use crate::launch::Launcher;
-use crate::process::{Child, Control, Exit, Stdin, Stdout, TerminalSize, typed};
+use crate::process::{Child, Exit, Stdin, Stdout, TerminalSize, typed};
 use crate::registry::{AgentEntry, Cli};
 
 /// How long a program that has said that it is done, or closed its output, may take to end.
 const EXIT_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a process that cannot be killed is complained about.
-const COMPLAINT: Duration = Duration::from_secs(30);
 /// Wide, so that no program breaks the lines of an answer.
 const TERMINAL: TerminalSize = TerminalSize { rows: 50, columns: 240 };
 
@@ -138,11 +136,7 @@ impl Run {
 
     /// Ends the whole tree; nothing of it runs when this returns.
     pub(super) async fn kill(&self, agent: &str) {
-        let process: Control = self.child.control();
-        process.kill();
-        while timeout(COMPLAINT, process.wait_tree_empty()).await.is_err() {
-            tracing::error!(agent, pid = self.child.id(), "a process of the agent cannot be killed");
-        }
+        self.child.control().kill_until_gone(agent, self.child.id()).await;
     }
 }
 

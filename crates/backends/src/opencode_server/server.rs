@@ -32,12 +32,8 @@ const LISTENING: &str = "listening on ";
 const BANNER: usize = 64 << 10;
 /// How long a server is given to end by SIGTERM: it has nothing to clear up, and goes in less than 0.1 s.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it is waited for a killed one, before that is complained about.
-const KILLED: Duration = Duration::from_secs(2);
 /// How long a server that closed its output may take to end.
 const EXIT: Duration = Duration::from_secs(2);
-/// How often a process that cannot be killed is complained about.
-const COMPLAINT: Duration = Duration::from_secs(30);
 /// A server that was heard within this time is alive, however busy it is.
 const HEARD: Duration = Duration::from_secs(15);
 
@@ -168,11 +164,8 @@ impl Warm for Server {
 }
 
 async fn end(process: &Control, pid: u32, patience: Duration) {
-    process.stop_ladder(&[(Rung::Terminate, patience), (Rung::Kill, KILLED)]).await;
-    while timeout(COMPLAINT, process.wait_tree_empty()).await.is_err() {
-        tracing::error!(pid, "a process of opencode's server cannot be killed");
-        process.kill();
-    }
+    process.stop_ladder(&[(Rung::Terminate, patience)]).await;
+    process.kill_until_gone("opencode", pid).await;
 }
 
 /// Reads what a server says until it is gone, and tells everybody then.

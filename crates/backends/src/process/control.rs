@@ -10,6 +10,9 @@ use tokio::time::timeout;
 use super::child::Status;
 use super::stdio::StdinPipe;
 
+/// How often a process that cannot be killed is complained about.
+const COMPLAINT: Duration = Duration::from_secs(30);
+
 /// What is known about a child's end.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Progress {
@@ -134,6 +137,16 @@ impl Control {
         let mut progress = self.progress.clone();
         let finished = progress.wait_for(|progress| progress.tree_empty.is_some()).await.map(|last| *last);
         finished.unwrap_or_else(|_| *self.progress.borrow())
+    }
+
+    /// Kills every process of the tree; nothing of it is left when this returns. What cannot be killed is complained
+    /// about in the log, as `agent`'s, whose leader has the number `pid`, and killed again.
+    pub async fn kill_until_gone(&self, agent: &str, pid: u32) {
+        self.kill();
+        while timeout(COMPLAINT, self.wait_tree_empty()).await.is_err() {
+            tracing::error!(agent, pid, "a process of the agent cannot be killed");
+            self.kill();
+        }
     }
 
     /// Climbs `rungs` in order, waiting on each at most its time, until the tree is empty.
