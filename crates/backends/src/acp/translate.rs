@@ -19,6 +19,7 @@ use super::tool_call::OpenCalls;
 use super::{tool_call, usage};
 use crate::common::failure;
 use crate::common::oddities::Oddities;
+use crate::common::updates::push_text;
 use crate::registry::Quirks;
 use crate::text_filter::TagFilter;
 
@@ -256,7 +257,7 @@ impl Translator {
             Some(filter) => filter.push(text),
             None => text,
         };
-        append_text(text, into);
+        push_text(text, into);
     }
 
     fn empty_chunk(&mut self, meta: Option<&RawJson>, into: &mut Vec<AgentUpdate>) {
@@ -321,7 +322,7 @@ impl Translator {
 
     fn flush(&mut self, into: &mut Vec<AgentUpdate>) {
         if let Some(filter) = &mut self.filter {
-            append_text(filter.flush(), into);
+            push_text(filter.flush(), into);
         }
     }
 
@@ -335,14 +336,6 @@ impl Translator {
 
 fn begins(message: &str, beginning: &str) -> bool {
     message.trim_start().starts_with(beginning)
-}
-
-fn append_text(text: String, into: &mut Vec<AgentUpdate>) {
-    match into.last_mut() {
-        _ if text.is_empty() => {}
-        Some(AgentUpdate::Text(last)) => last.push_str(&text),
-        _ => into.push(AgentUpdate::Text(text)),
-    }
 }
 
 /// The `update` member of a `session/update`.
