@@ -8,7 +8,7 @@ use acp_proto::types::{Initialized, SessionOpened};
 use acp_proto::{ProtocolVersion, RpcError, method};
 use dispatch_core::agent::{Failure, Notice, NoticeCode};
 use dispatch_core::ports::SessionSpec;
-use dispatch_core::task::{Name, TerminalReason};
+use dispatch_core::task::TerminalReason;
 use tokio::time::{Instant, timeout};
 
 use super::control::Link;
@@ -183,7 +183,7 @@ impl Handshake<'_> {
         let mut notices = Vec::new();
         for setting in Setting::ALL {
             let named = match setting {
-                Setting::Model => self.spec.model.as_ref().map(|model| self.full_model(model)),
+                Setting::Model => self.spec.model.as_ref().map(|model| entry.quirks.full_model(model)),
                 Setting::Thinking => self.spec.thinking.as_ref().map(|name| name.as_str().to_owned()),
                 Setting::Mode => self.spec.mode.as_ref().map(|name| name.as_str().to_owned()),
             };
@@ -214,13 +214,6 @@ impl Handshake<'_> {
         let applied = self.listening(offers.apply(&client, &session, agent, setting, wanted)).await?;
         self.conversation.offers = offers;
         Ok(applied?)
-    }
-
-    fn full_model(&self, model: &Name) -> String {
-        match &self.process.entry.quirks.model_prefix {
-            Some(prefix) if !model.as_str().contains('/') => format!("{prefix}{model}"),
-            _ => model.as_str().to_owned(),
-        }
     }
 
     /// Awaits a call while listening to the agent, whose words would fill memory otherwise.

@@ -39,7 +39,7 @@ pub(super) fn asked(
 ) -> Asked {
     let mut asked = Asked { args: own.to_vec(), ..Asked::default() };
     match (&spec.model, options.model) {
-        (Some(model), Some(flag)) => asked.push(flag, &full_model(entry, model)),
+        (Some(model), Some(flag)) => asked.push(flag, &entry.quirks.full_model(model)),
         (Some(model), None) => asked.ignored(entry, "model", model, None),
         (None, _) => {}
     }
@@ -131,13 +131,6 @@ impl Asked {
         let why = why.unwrap_or_else(|| format!("its {word} cannot be chosen on this route"));
         let text = format!("agent {} goes on without the {word} `{wanted}`: {why}", entry.name);
         self.notices.push(Notice { code: NoticeCode::OptionIgnored, text });
-    }
-}
-
-fn full_model(entry: &AgentEntry, model: &Name) -> String {
-    match &entry.quirks.model_prefix {
-        Some(prefix) if !model.as_str().contains('/') => format!("{prefix}{model}"),
-        _ => model.as_str().to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ use dispatch_core::task::Name;
 
 use super::api::{AgentMode, Api, Command, Config, Model, ModelId, Provider, Providers};
 use super::http::HttpError;
+use crate::registry::Quirks;
 
 /// The most choices, commands or names that are passed on; somebody with every provider has thousands of models.
 const MOST: usize = 500;
@@ -46,18 +47,15 @@ impl Offers {
         })
     }
 
-    /// What a turn of this agent takes. A model without `/` gets `prefix` before it.
-    pub(super) fn choose(&self, agent: &Name, spec: &SessionSpec, prefix: Option<&str>) -> Chosen {
+    /// What a turn of this agent takes.
+    pub(super) fn choose(&self, agent: &Name, spec: &SessionSpec, quirks: &Quirks) -> Chosen {
         let mut chosen = Chosen { model: self.default_model(), ..Chosen::default() };
         let lacks = |what: &str, wanted: &Name, has: Vec<&str>| Notice {
             code: NoticeCode::OptionIgnored,
             text: format!("agent {agent} has no {what} `{wanted}`; it has {}", names(&has)),
         };
         if let Some(wanted) = &spec.model {
-            let full = match prefix {
-                Some(prefix) if !wanted.as_str().contains('/') => format!("{prefix}{wanted}"),
-                _ => wanted.as_str().to_owned(),
-            };
+            let full = quirks.full_model(wanted);
             match self.find_model(&full) {
                 Some((provider, id, _)) => chosen.model = Some(model_id(provider, id)),
                 None => {

@@ -66,7 +66,7 @@ pub(super) async fn run(
     timeout(STREAM, server.feed.connected()).await.map_err(|_| {
         could_not(format!("agent {agent}: its server sent no events within {}", words::time(STREAM)))
     })?;
-    let chosen = offers.choose(agent, spec, entry.quirks.model_prefix.as_deref());
+    let chosen = offers.choose(agent, spec, &entry.quirks);
     let info = SessionInfo {
         agent_session: Some(session.clone()),
         commands: offers.commands(),

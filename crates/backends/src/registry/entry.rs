@@ -135,6 +135,16 @@ pub struct Quirks {
     pub port_password: Option<String>,
 }
 
+impl Quirks {
+    /// The name under which the agent knows a model that a task names.
+    pub(crate) fn full_model(&self, model: &Name) -> String {
+        match &self.model_prefix {
+            Some(prefix) if !model.as_str().contains('/') => format!("{prefix}{model}"),
+            _ => model.as_str().to_owned(),
+        }
+    }
+}
+
 impl AgentEntry {
     /// Whether the entry lets this variable of the user's through. What no list can let through stays out.
     #[must_use]
