@@ -8,7 +8,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::error::{CallError, CloseReason};
-use super::event::StrayReason;
 use crate::message::Method;
 use crate::raw::RawJson;
 use crate::request_ids::RequestId;
@@ -46,6 +45,17 @@ pub(super) enum AnswerTo {
 pub(super) enum Ended {
     Answered,
     Abandoned,
+}
+
+/// Why nobody waits for an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StrayReason {
+    /// It came after its time limit, or its caller has gone.
+    Late(Method),
+    /// It had been answered before.
+    Duplicate(Method),
+    /// Its id belongs to no call; `null` is the agent's answer to what it could not read.
+    UnknownId,
 }
 
 #[derive(Default)]

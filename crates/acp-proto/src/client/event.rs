@@ -1,6 +1,6 @@
 //! What the agent says, as its host sees it.
 
-use super::calls::CallId;
+use super::calls::{CallId, StrayReason};
 use super::error::{CallError, CloseReason};
 use crate::message::{Malformed, Method, Notification, Response};
 use crate::request_ids::RequestId;
@@ -55,15 +55,4 @@ pub struct Stray {
     pub reason: StrayReason,
     /// The answer.
     pub response: Response,
-}
-
-/// Why nobody waits for an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StrayReason {
-    /// It came after its time limit, or its caller has gone.
-    Late(Method),
-    /// It had been answered before.
-    Duplicate(Method),
-    /// Its id belongs to no call; `null` is the agent's answer to what it could not read.
-    UnknownId,
 }

@@ -23,10 +23,10 @@ mod outbox;
 mod reader;
 mod typed;
 
-pub use calls::CallId;
+pub use calls::{CallId, StrayReason};
 pub use config::{Config, TimeLimits};
 pub use connection::{Client, Events, connect};
 pub use error::{AnswerError, CallError, CloseReason};
-pub use event::{Event, Stray, StrayReason};
+pub use event::{Event, Stray};
 pub use handler::{Answer, RefuseAll, RequestHandler};
 pub use inbound::PermissionAnswer;
