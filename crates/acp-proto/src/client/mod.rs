@@ -21,6 +21,7 @@ mod inbound;
 mod inbox;
 mod outbox;
 mod reader;
+mod shared;
 mod typed;
 
 pub use calls::{CallId, StrayReason};

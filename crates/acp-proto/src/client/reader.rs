@@ -8,10 +8,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 
 use super::calls::{AnswerTo, CallId, Open};
-use super::connection::Shared;
 use super::error::{CallError, CloseReason};
 use super::event::{Event, Stray};
 use super::inbound::{PermissionAnswer, Refused};
+use super::shared::Shared;
 use crate::codec::Decoder;
 use crate::message::{Message, Notification, Request, Response};
 use crate::method;
