@@ -2,9 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::time::Duration;
 
-use acp_proto::client::Config;
 use async_trait::async_trait;
 use dispatch_core::agent::Failure;
 use dispatch_core::ports::{Backend, Opened, SessionSpec};
@@ -12,36 +10,13 @@ use dispatch_core::profile::BackendProfile;
 
 use super::control::{AcpControl, Link};
 use super::process::AcpProcess;
-use super::profile;
+use super::profile::ACP_ONCE;
 use super::session::AcpSession;
+use super::settings::AcpSettings;
 use crate::common::open;
 use crate::common::profile::with_grace;
-use crate::launch::Launcher;
 use crate::pool::Lease;
 use crate::registry::{AgentEntry, Registry};
-
-/// How agents are started and how long they are waited for.
-#[derive(Debug, Clone)]
-pub struct AcpSettings {
-    /// How programs are started.
-    pub launcher: Launcher,
-    /// How long an agent may take to obey `session/cancel` (SPEC S4). 10 s.
-    pub grace: Duration,
-    /// The connection's limits, with the time limits of the handshake.
-    pub connection: Config,
-}
-
-impl AcpSettings {
-    /// The defaults, with this way to start programs.
-    #[must_use]
-    pub fn new(launcher: Launcher) -> Self {
-        // What the agent says is listened to in every phase, so that nothing needs to wait in memory for a consumer
-        // that awaits an answer.
-        let limits = Config::default();
-        let connection = Config { inbox_while_awaited: limits.inbox, ..limits };
-        Self { launcher, grace: profile::GRACE, connection }
-    }
-}
 
 /// One-shot ACP: each turn has a process of its own, in its worktree, gone when the session is closed.
 pub struct AcpOnce {
@@ -54,7 +29,7 @@ impl AcpOnce {
     /// Reaches the registry's agents with these settings.
     #[must_use]
     pub fn new(registry: Arc<Registry>, settings: AcpSettings) -> Self {
-        let profile = with_grace(&profile::ACP_ONCE, settings.grace);
+        let profile = with_grace(&ACP_ONCE, settings.grace);
         Self { registry, settings, profile }
     }
 }

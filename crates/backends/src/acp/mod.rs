@@ -12,6 +12,7 @@ mod offers;
 mod process;
 mod profile;
 mod session;
+mod settings;
 mod start;
 pub(crate) mod terminals;
 mod tool_call;
@@ -19,7 +20,8 @@ mod translate;
 mod usage;
 mod warm;
 
-pub use backend::{AcpOnce, AcpSettings};
+pub use backend::AcpOnce;
 pub use profile::{ACP_ONCE, ACP_WARM};
+pub use settings::AcpSettings;
 pub use translate::Translator;
 pub use warm::AcpWarm;

@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::backend::AcpSettings;
 use super::conversation::Conversation;
+use super::settings::AcpSettings;
 use super::terminals::CommandSpawner;
 use crate::common::open;
 use crate::common::origin::Origin;

@@ -11,9 +11,10 @@ use dispatch_core::ports::{Backend, Opened, SessionSpec};
 use dispatch_core::profile::BackendProfile;
 use serde_json::json;
 
-use super::backend::{self, AcpSettings};
+use super::backend;
 use super::process::{AcpProcess, Wire};
 use super::profile::ACP_WARM;
+use super::settings::AcpSettings;
 use crate::common::profile::with_grace;
 use crate::common::{open, words};
 use crate::pool::{Ending, Key, Pool, Warm};
