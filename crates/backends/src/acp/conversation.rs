@@ -3,15 +3,18 @@
 use std::collections::VecDeque;
 
 use acp_proto::Notification;
+use acp_proto::schema::{AvailableCommand, AvailableCommandInput};
 use acp_proto::types::{SessionOpened, SessionUpdate, Update};
 use dispatch_core::agent::{AgentCommand, Cost, Usage};
 
 use super::offers::Offers;
-use super::{translate, usage};
+use super::usage;
 use crate::common::id_hash::id_hash;
 
 /// Tool calls that are remembered.
 const REMEMBERED: usize = 4096;
+/// Slash commands that are kept of a list.
+const MOST_COMMANDS: usize = 1000;
 
 /// A conversation with an agent, as its process has it.
 #[derive(Debug, Default)]
@@ -62,7 +65,7 @@ impl Conversation {
     pub(super) fn learn(&mut self, update: &SessionUpdate) -> Learned {
         match &update.update {
             Update::AvailableCommands(list) => {
-                self.commands = translate::commands(&list.available_commands);
+                self.commands = commands(&list.available_commands);
                 Learned::Commands
             }
             Update::CurrentMode(mode) => {
@@ -90,6 +93,20 @@ impl Conversation {
         let is_known = self.offers.notified(&self.id, notification);
         if is_known { Learned::Settings } else { Learned::Nothing }
     }
+}
+
+/// The slash commands of a list, as far as they are kept.
+fn commands(list: &[AvailableCommand]) -> Vec<AgentCommand> {
+    let hint = |command: &AvailableCommand| match &command.input {
+        Some(AvailableCommandInput::Unstructured(input)) => Some(input.hint.clone()),
+        _ => None,
+    };
+    let command = |command: &AvailableCommand| AgentCommand {
+        name: command.name.trim_start_matches('/').to_owned(),
+        description: command.description.clone(),
+        hint: hint(command),
+    };
+    list.iter().take(MOST_COMMANDS).map(command).collect()
 }
 
 /// Tool calls by their ids, as far as they are remembered: the newest. Ids are the agent's, so only their hashes are kept.

@@ -1,14 +1,13 @@
 //! Wire messages to [`AgentUpdate`]s. No I/O: the same input gives the same output.
 
-use acp_proto::schema::{AvailableCommand, AvailableCommandInput};
 use acp_proto::types::{
     Chunk, ChunkContent, PermissionKind, PermissionRequest as WirePermission, SessionOpened, SessionUpdate,
     StopReason, TurnEnd, Update,
 };
 use acp_proto::{Notification, RawJson, RpcError};
 use dispatch_core::agent::{
-    AgentCommand, AgentSettings, AgentUpdate, EndedHow, Failure, OptionKind, PermissionOption,
-    PermissionRequest, PlanEntry, ToolCall, ToolCallPatch, Usage,
+    AgentSettings, AgentUpdate, EndedHow, Failure, OptionKind, PermissionOption, PermissionRequest,
+    PlanEntry, ToolCall, ToolCallPatch, Usage,
 };
 use dispatch_core::task::TerminalReason;
 use serde::Deserialize;
@@ -25,8 +24,6 @@ use crate::text_filter::TagFilter;
 
 /// Characters of a last message that may be an error, in bytes.
 const LONGEST_ERROR: usize = 4096;
-/// Slash commands that are kept of a list.
-const MOST_COMMANDS: usize = 1000;
 
 /// Translates one turn of one agent.
 #[derive(Debug)]
@@ -351,19 +348,6 @@ fn plan_entry(entry: &Value) -> Option<PlanEntry> {
     let word = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let content = entry.get("content")?.as_str()?.to_owned();
     Some(PlanEntry { content, status: word("status"), priority: word("priority") })
-}
-
-pub(super) fn commands(list: &[AvailableCommand]) -> Vec<AgentCommand> {
-    let hint = |command: &AvailableCommand| match &command.input {
-        Some(AvailableCommandInput::Unstructured(input)) => Some(input.hint.clone()),
-        _ => None,
-    };
-    let command = |command: &AvailableCommand| AgentCommand {
-        name: command.name.trim_start_matches('/').to_owned(),
-        description: command.description.clone(),
-        hint: hint(command),
-    };
-    list.iter().take(MOST_COMMANDS).map(command).collect()
 }
 
 fn option_kind(kind: &PermissionKind) -> OptionKind {
