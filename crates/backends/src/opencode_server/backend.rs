@@ -1,8 +1,6 @@
 //! Finding the node's server, or starting it.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use dispatch_core::agent::Failure;
@@ -15,47 +13,13 @@ use tokio::time::timeout;
 
 use super::api::Api;
 use super::control::{Link, OpencodeControl};
-use super::profile::{GRACE, OPENCODE_SERVER};
+use super::profile::OPENCODE_SERVER;
 use super::server::Server;
 use super::session::OpencodeSession;
+use super::settings::OpencodeSettings;
 use crate::common::{open, profile, words};
-use crate::launch::Launcher;
 use crate::pool::{Key, Lease, Pool};
 use crate::registry::{AgentEntry, Registry};
-
-/// How the server is started and how long it is waited for.
-#[derive(Debug, Clone)]
-pub struct OpencodeSettings {
-    /// How programs are started.
-    pub launcher: Launcher,
-    /// How long a turn may take to obey an abort (SPEC S4). 10 s.
-    pub grace: Duration,
-    /// Where the server works; its conversations name folders of their own. It should hold nothing, as opencode takes
-    /// settings and plugins from where it is started, and nobody else should be able to write to it. `/`.
-    pub folder: PathBuf,
-    /// Where git, run by an agent, looks no further up for a repository: the folder of the worktrees. None.
-    pub ceiling: Option<PathBuf>,
-    /// How long the server may take to listen. 60 s.
-    pub start: Duration,
-    /// How long a turn waits for a server to be recycled, on which the turn before it of the same line of work was cut
-    /// off. 90 s.
-    pub recycling: Duration,
-}
-
-impl OpencodeSettings {
-    /// The defaults, with this way to start programs.
-    #[must_use]
-    pub fn new(launcher: Launcher) -> Self {
-        Self {
-            launcher,
-            grace: GRACE,
-            folder: PathBuf::from("/"),
-            ceiling: None,
-            start: Duration::from_secs(60),
-            recycling: Duration::from_secs(90),
-        }
-    }
-}
 
 /// opencode as an HTTP server: one for all turns, kept between them.
 pub struct OpencodeServer {

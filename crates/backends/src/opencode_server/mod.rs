@@ -32,6 +32,7 @@ mod proof;
 mod rows;
 mod server;
 mod session;
+mod settings;
 mod snapshot;
 mod start;
 mod texts;
@@ -40,8 +41,9 @@ mod translate;
 mod usage;
 mod wire;
 
-pub use backend::{OpencodeServer, OpencodeSettings};
+pub use backend::OpencodeServer;
 pub use profile::OPENCODE_SERVER;
 pub use progress::Standing;
+pub use settings::OpencodeSettings;
 pub use translate::Translator;
 pub use wire::Kind;

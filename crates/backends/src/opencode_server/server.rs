@@ -15,10 +15,10 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::backend::OpencodeSettings;
 use super::feed::Feed;
 use super::http::{Http, Password, USER};
 use super::proof;
+use super::settings::OpencodeSettings;
 use crate::common::origin::Origin;
 use crate::common::profile::LAST_CHANCE;
 use crate::common::{open, words};
