@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::child::Status;
+use super::exit::Status;
 use super::stdio::StdinPipe;
 
 /// How often a process that cannot be killed is complained about.
@@ -56,6 +56,12 @@ impl Wishes {
             self.changed.notified().await;
         }
     }
+}
+
+/// The child's task's end of what it shares with [`Child`](super::Child) and [`Control`].
+pub(super) struct Reins {
+    pub wishes: Arc<Wishes>,
+    pub progress: watch::Sender<Progress>,
 }
 
 /// A step of a stop ladder, weakest first.

@@ -5,10 +5,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::time::{Instant, sleep_until};
 
-use super::child::Status;
 use super::command::RunTag;
-use super::control::Wish;
-use super::launch::Reins;
+use super::control::{Reins, Wish};
+use super::exit::Status;
 use super::sweep::sweep_tag;
 use super::tree;
 use super::watched::Watched;

@@ -18,36 +18,20 @@ use tokio::sync::{oneshot, watch};
 
 use super::child::{Child, KillOnDrop};
 use super::command::{Command, Supervisor, TAG_VARIABLE, TerminalSize};
-use super::control::{Control, Progress, Wishes};
+use super::control::{Control, Progress, Reins, Wishes};
 use super::error::SpawnError;
 use super::stderr::StderrTail;
 use super::stdio::{Sink, Source, Stdin, StdinPipe, Stdout};
+use super::supervision::{self, StartFailure, Started};
 use super::terminal::{self, Terminal};
 use super::watched::Watched;
 use super::wire::{MAX_REQUEST, Request, Step, header};
-use super::{group, shim, supervision};
+use super::{group, shim};
 
 /// A heartbeat is then due every 12 ms, which a busy machine's scheduler still keeps.
 const SHORTEST_FENCE: Duration = Duration::from_millis(50);
 /// Keeps "no limit", as in [`Duration::MAX`], within what clocks can add.
 const LONGEST_LIMIT: Duration = Duration::from_secs(24 * 3600);
-
-/// What the child's task says about the start.
-pub(super) type Started = Result<i32, StartFailure>;
-
-/// Why the child's task could not start the program.
-#[derive(Debug)]
-pub(super) enum StartFailure {
-    At { step: Step, errno: i32 },
-    SupervisorLost,
-    TimedOut,
-}
-
-/// The child's task's end of what it shares with [`Child`] and [`Control`].
-pub(super) struct Reins {
-    pub wishes: Arc<Wishes>,
-    pub progress: watch::Sender<Progress>,
-}
 
 /// Our ends of the agent's three streams.
 struct Streams {

@@ -10,16 +10,26 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
 
-use super::child::Status;
 use super::command::RunTag;
-use super::control::Wish;
-use super::launch::{Reins, StartFailure, Started};
+use super::control::{Reins, Wish};
+use super::exit::Status;
 use super::sweep::sweep_after_lost_supervisor;
 use super::watched::Watched;
-use super::wire::{FRAME, Order, Report, boot_time};
+use super::wire::{FRAME, Order, Report, Step, boot_time};
 
 /// Heartbeats in a fence's time: two may be late.
 const BEATS_PER_FENCE: u32 = 4;
+
+/// What the child's task says about the start.
+pub(super) type Started = Result<i32, StartFailure>;
+
+/// Why the child's task could not start the program.
+#[derive(Debug)]
+pub(super) enum StartFailure {
+    At { step: Step, errno: i32 },
+    SupervisorLost,
+    TimedOut,
+}
 
 /// A supervised child.
 pub(super) struct Run {
