@@ -1,28 +1,25 @@
-//! Taking a process from the pool, or starting one.
+//! Opening turns, each with the process of its chat.
 
-use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dispatch_core::agent::{Failure, Notice, NoticeCode};
+use dispatch_core::agent::Failure;
 use dispatch_core::ports::{Backend, Opened, SessionSpec};
 use dispatch_core::profile::BackendProfile;
 use dispatch_core::task::TerminalReason;
 
 use super::control::{ClaudeControl, Link};
-use super::process::{ClaudeProcess, Conversation};
+use super::process::Conversation;
 use super::profile::{self, CLAUDE_SDK};
-use super::session::{ClaudeSession, Used};
+use super::session::ClaudeSession;
+use super::starter::Starter;
 use crate::common::open;
 use crate::common::profile::with_grace;
 use crate::common::random_id::random_id;
 use crate::launch::Launcher;
-use crate::pool::{Key, Pool};
-use crate::registry::{AgentEntry, Registry};
-
-/// The thinking options that it takes at its start (Claude Code 2.1.197).
-const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
+use crate::pool::Pool;
+use crate::registry::Registry;
 
 /// How processes are started and how long they are waited for.
 #[derive(Debug, Clone)]
@@ -58,45 +55,6 @@ impl ClaudeSdk {
     }
 }
 
-/// What is needed to start a process for a turn, now or once more.
-pub(super) struct Starter {
-    pool: Arc<Pool>,
-    pub(super) launcher: Launcher,
-    pub(super) entry: AgentEntry,
-    effort: Option<String>,
-}
-
-impl Starter {
-    /// Takes the process that is kept for the turn's chat, or starts one in this conversation.
-    pub(super) async fn lend(
-        &self,
-        command: &[OsString],
-        spec: &SessionSpec,
-        conversation: Conversation,
-    ) -> Result<Used, Failure> {
-        let key = Key { route: CLAUDE_SDK.route, agent: self.entry.name.clone(), chat: Some(spec.chat) };
-        let (entry, effort) = (self.entry.clone(), self.effort.clone());
-        let start = ClaudeProcess::spawn(&self.launcher, entry, command, spec, conversation, effort);
-        let unfit = |kept: &ClaudeProcess| kept.unfit(command, spec, self.effort.as_deref());
-        let lease = self.pool.get(&key, unfit, start).await?;
-        lease.warm().memory.goes_on(spec);
-        let wire = Arc::clone(&lease.warm().wire).lock_owned().await;
-        Ok(Used { lease, wire })
-    }
-
-    fn effort(&mut self, spec: &SessionSpec) -> Option<Notice> {
-        let wanted = spec.thinking.as_ref()?;
-        let known = EFFORTS.iter().find(|effort| effort.eq_ignore_ascii_case(wanted.as_str()));
-        self.effort = known.map(|effort| (*effort).to_owned());
-        let text = format!(
-            "agent {} goes on without the thinking option `{wanted}`: it has {}",
-            self.entry.name,
-            EFFORTS.join(", ")
-        );
-        self.effort.is_none().then_some(Notice { code: NoticeCode::OptionIgnored, text })
-    }
-}
-
 #[async_trait]
 impl Backend for ClaudeSdk {
     fn profile(&self) -> &'static BackendProfile {
@@ -111,7 +69,7 @@ impl Backend for ClaudeSdk {
             return Err(Failure::new(TerminalReason::CouldNotStart, text));
         };
         let command = launcher.command(&entry, args)?;
-        let mut starter = Starter { pool: Arc::clone(&self.pool), launcher, entry, effort: None };
+        let mut starter = Starter::new(Arc::clone(&self.pool), launcher, entry);
         let notices = Vec::from_iter(starter.effort(&spec));
         let conversation = match &spec.resume {
             Some(id) => Conversation::Resume(id.clone()),

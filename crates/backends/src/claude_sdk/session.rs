@@ -12,13 +12,12 @@ use dispatch_core::agent::{
 use dispatch_core::ports::{AgentSession, Close, Prompt, SessionInfo, SessionSpec};
 use dispatch_core::task::TerminalReason;
 use serde_json::Value;
-use tokio::sync::OwnedMutexGuard;
 
-use super::backend::Starter;
 use super::control::Link;
-use super::process::{ClaudeProcess, Conversation, Deaf, Wire, refusal};
+use super::process::{Conversation, Deaf, refusal};
 use super::protocol;
 use super::start::{self, Handshake};
+use super::starter::{Starter, Used};
 use super::translate::Translator;
 use crate::common::drivel::Drivel;
 use crate::common::json::{object, take, take_text, text};
@@ -27,7 +26,6 @@ use crate::common::plain::plain_text;
 use crate::common::printed::StrayOutput;
 use crate::common::random_id::random_id;
 use crate::common::{failure, named_tool, words};
-use crate::pool::Lease;
 
 /// See [`AgentSession`] for the order of the calls.
 pub(super) struct ClaudeSession {
@@ -52,18 +50,6 @@ pub(super) struct ClaudeSession {
     loss: Option<String>,
     notices: Vec<Notice>,
     requests: u64,
-}
-
-/// The process that a turn uses.
-pub(super) struct Used {
-    pub(super) lease: Lease<ClaudeProcess>,
-    pub(super) wire: OwnedMutexGuard<Wire>,
-}
-
-impl Used {
-    fn process(&self) -> &Arc<ClaudeProcess> {
-        self.lease.warm()
-    }
 }
 
 impl ClaudeSession {
