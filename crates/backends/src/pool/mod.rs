@@ -10,6 +10,7 @@ mod keeping;
 mod lease;
 mod memory;
 mod table;
+mod taking;
 mod warm;
 
 use async_trait::async_trait;
