@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::effect::Timer;
+use super::timer::Timer;
 use crate::{
     agent::{AgentUpdate, Answer, End, Failure},
     ports::{Collected, SessionInfo, WriteAnswer},

@@ -7,11 +7,12 @@ mod preparing;
 use std::sync::Arc;
 
 use super::{
-    effect::{Anomaly, Effect, Effects, Timer},
+    effect::{Anomaly, Effect, Effects},
     event::{Event, Why},
     outcome::Outcome,
     phase::Phase,
     running::Stream,
+    timer::Timer,
 };
 use crate::{
     agent::{AgentCommand, Notice, Usage},

@@ -11,10 +11,12 @@ mod outcome;
 mod phase;
 mod running;
 mod settlement;
+mod timer;
 
-pub use effect::{Anomaly, Effect, Effects, Timer};
+pub use effect::{Anomaly, Effect, Effects};
 pub use event::{Event, Why};
 pub use machine::{Turn, TurnPlan};
 pub use outcome::{Outcome, OutcomeChange};
 pub use phase::Phase;
 pub use settlement::{SettledWith, settlement};
+pub use timer::Timer;

@@ -10,11 +10,12 @@ use crate::{
     profile::Life,
     task::PermissionPolicy,
     turn::{
-        effect::{Effect, Effects, Timer},
+        effect::{Effect, Effects},
         event::Why,
         outcome::Outcome,
         phase::Phase,
         running::{Leave, Taken},
+        timer::Timer,
     },
 };
 

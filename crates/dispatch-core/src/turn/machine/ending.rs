@@ -7,9 +7,10 @@ use crate::{
     frame::{AgentStatus, StatusReason},
     ports::{Close, Collected, Release},
     turn::{
-        effect::{Effect, Effects, Timer},
+        effect::{Effect, Effects},
         outcome::{Outcome, OutcomeChange},
         phase::Phase,
+        timer::Timer,
     },
 };
 

@@ -9,10 +9,11 @@ use crate::{
     profile::Stop,
     task::TerminalReason,
     turn::{
-        effect::{Effect, Effects, Timer},
+        effect::{Effect, Effects},
         event::Why,
         outcome::Outcome,
         phase::Phase,
+        timer::Timer,
     },
 };
 
