@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{ChangeId, CheckpointId, MessageId, ProjectId, SessionId, TaskId, Timestamp},
-    task::words,
+    words::words,
 };
 
 words! {

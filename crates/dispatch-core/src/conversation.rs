@@ -8,7 +8,8 @@ use crate::{
     agent::{PlanEntry, ToolCall, Usage},
     frame::FrameBody,
     ids::{ChatId, MessageId, TaskId, Timestamp},
-    task::{Name, first_chars, words},
+    task::{Name, first_chars},
+    words::words,
 };
 
 words! {

@@ -6,7 +6,8 @@ use crate::{
     agent::{AgentCommand, AgentSettings, Answer, NoticeCode, PermissionRequest, PlanEntry, ToolCall, Usage},
     conversation::{MessageState, Role},
     ids::{ChangeId, ChatId, MessageId, Seq, SessionId, TaskId, Timestamp},
-    task::{Name, TaskState, TerminalReason, words},
+    task::{Name, TaskState, TerminalReason},
+    words::words,
 };
 
 /// The most bytes of text that one frame holds; longer runs are split (a batch of them is one write).

@@ -18,3 +18,4 @@ pub mod routing;
 pub mod task;
 pub mod trace;
 pub mod turn;
+mod words;

@@ -2,7 +2,8 @@
 
 use crate::{
     agent::Failure,
-    task::{Name, TerminalReason, words},
+    task::{Name, TerminalReason},
+    words::words,
 };
 
 words! {
