@@ -1,110 +1,12 @@
-//! Messages and their parts, and how streamed frames fold into them.
+//! How a turn's frames fold into the parts of its message.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
+use super::message::Part;
 use crate::{
     agent::{PlanEntry, ToolCall, Usage},
     frame::FrameBody,
-    ids::{ChatId, MessageId, TaskId, Timestamp},
-    task::{Name, first_chars},
-    words::words,
 };
-
-words! {
-    /// How an assistant message stands; a user message is always `complete`.
-    MessageState {
-        /// Its turn is under way.
-        Streaming = "streaming",
-        /// Its turn completed.
-        Complete = "complete",
-        /// Its turn failed or was interrupted.
-        Failed = "failed",
-        /// Its turn was stopped.
-        Cancelled = "cancelled",
-    }
-}
-
-words! {
-    /// Who speaks.
-    Role {
-        /// The person, or whoever made the task.
-        User = "user",
-        /// The agent.
-        Assistant = "assistant",
-    }
-}
-
-/// A typed piece of a message, in order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum Part {
-    /// Text of the answer.
-    Text {
-        /// The text.
-        text: String,
-        /// Whether it only stands in for an answer (SPEC T11): then it enters neither the summary nor
-        /// an agent's history.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        placeholder: bool,
-    },
-    /// The agent's reasoning.
-    Reasoning {
-        /// The text.
-        text: String,
-    },
-    /// A tool call with its state and output.
-    ToolCall {
-        /// The call as it stood last.
-        tool_call: ToolCall,
-    },
-    /// The agent's plan as it stood last.
-    Plan {
-        /// Its steps.
-        entries: Vec<PlanEntry>,
-    },
-    /// Why the turn failed.
-    Error {
-        /// The kind, a terminal reason's word.
-        reason: String,
-        /// What a person reads.
-        text: String,
-    },
-}
-
-/// A stored message.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Message {
-    /// Its id.
-    pub id: MessageId,
-    /// The conversation.
-    pub chat: ChatId,
-    /// The task that it belongs to.
-    pub task: TaskId,
-    /// Who speaks.
-    pub role: Role,
-    /// How it stands.
-    pub state: MessageState,
-    /// The model that was asked for.
-    pub model: Option<Name>,
-    /// The text, cut at the content limit.
-    pub content: String,
-    /// Whether `content` was cut; the parts are whole.
-    pub content_truncated: bool,
-    /// The reasoning, cut at its limit.
-    pub reasoning: String,
-    /// Whether `reasoning` was cut.
-    pub reasoning_truncated: bool,
-    /// The pieces, whole and in order.
-    pub parts: Vec<Part>,
-    /// What the turn used.
-    pub usage: Usage,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it reached its final state.
-    pub finished_at: Option<Timestamp>,
-}
 
 /// Folds a turn's frames into the parts of its message. The turn does it from memory, recovery from the
 /// frame log: one durable copy, one way to read it. What a frame costs does not depend on how many came before.
@@ -201,33 +103,6 @@ impl Transcript {
     }
 }
 
-/// Text joined from pieces and cut at a limit of characters.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cut {
-    /// At most `limit` characters.
-    pub text: String,
-    /// Whether there was more.
-    pub truncated: bool,
-}
-
-impl Cut {
-    /// Joins `pieces` until `limit` characters are reached.
-    pub fn join<'a>(pieces: impl Iterator<Item = &'a str>, limit: usize) -> Self {
-        let mut cut = Self::default();
-        let mut left = limit;
-        for piece in pieces {
-            let kept = first_chars(piece, left);
-            cut.text.push_str(kept);
-            if kept.len() < piece.len() {
-                cut.truncated = true;
-                break;
-            }
-            left -= kept.chars().count();
-        }
-        cut
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,12 +128,5 @@ mod tests {
         assert!(matches!(&transcript.parts()[1], Part::ToolCall { tool_call } if tool_call.title == "two"));
         assert_eq!(transcript.parts()[2..], [text("c")]);
         assert_eq!(transcript.text().collect::<String>(), "abc");
-    }
-
-    #[test]
-    fn a_cut_counts_characters_across_pieces() {
-        let cut = Cut::join(["äö", "ü", "xyz"].into_iter(), 4);
-        assert_eq!(cut, Cut { text: "äöüx".into(), truncated: true });
-        assert!(!Cut::join(["äö", "ü"].into_iter(), 3).truncated);
     }
 }
