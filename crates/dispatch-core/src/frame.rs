@@ -6,7 +6,7 @@ use crate::{
     agent::{AgentCommand, AgentSettings, Answer, NoticeCode, PermissionRequest, PlanEntry, ToolCall, Usage},
     conversation::{MessageState, Role},
     ids::{ChangeId, ChatId, MessageId, Seq, SessionId, TaskId, Timestamp},
-    task::{Name, TaskState, TerminalReason},
+    task::{Name, TaskState, TerminalReason, TurnKey},
     words::words,
 };
 
@@ -42,6 +42,14 @@ pub struct About {
     /// The task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
+}
+
+impl TurnKey {
+    /// What the turn's frames are about.
+    #[must_use]
+    pub const fn about(&self, message: Option<MessageId>) -> About {
+        About { chat_id: Some(self.chat), message_id: message, task_id: Some(self.task) }
+    }
 }
 
 words! {

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     agent::Cost,
-    frame::About,
     ids::{ChatId, Epoch, MessageId, NodeId, ProjectId, SessionId, TaskId, Timestamp},
     routing::Route,
     words::words,
@@ -268,14 +267,6 @@ pub struct TurnKey {
     pub chat: ChatId,
     /// The claim's number: a write under an older one changes nothing.
     pub epoch: Epoch,
-}
-
-impl TurnKey {
-    /// What the turn's frames are about.
-    #[must_use]
-    pub const fn about(&self, message: Option<MessageId>) -> About {
-        About { chat_id: Some(self.chat), message_id: message, task_id: Some(self.task) }
-    }
 }
 
 impl Claim {
