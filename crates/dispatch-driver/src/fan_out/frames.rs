@@ -7,6 +7,9 @@ use std::{
 
 use dispatch_core::{frame::Frame, ids::Seq};
 
+/// How many frames are read from the record at once. A frame holds at most 64 KiB of text.
+pub(super) const BATCH: usize = 128;
+
 /// At least one frame of a session, in order and without a gap, but for one in the record that a reset told of.
 /// Cloning it copies none of them.
 #[derive(Clone)]

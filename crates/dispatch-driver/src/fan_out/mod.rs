@@ -11,6 +11,7 @@ mod publisher;
 mod queue;
 mod snapshot;
 mod subscription;
+mod watched;
 
 pub use frames::Frames;
 pub use publisher::{FanOut, FanOutConfig};

@@ -1,10 +1,6 @@
 //! The publisher's end.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use dispatch_core::{
     frame::Frame,
@@ -16,6 +12,7 @@ use super::{
     frames::Frames,
     queue::{Bounds, Queue},
     subscription::Subscription,
+    watched::{Watched, Watching},
 };
 
 /// How subscribers are served.
@@ -71,47 +68,6 @@ impl Publisher for FanOut {
             if let (false, Some(frames)) = (queues.is_empty(), Frames::of(Arc::clone(frames), here)) {
                 let weight = frames.weight();
                 queues.iter().for_each(|queue| queue.publish(&frames, weight));
-            }
-        }
-    }
-}
-
-/// Who watches which session.
-#[derive(Default)]
-pub(super) struct Watched(Mutex<HashMap<SessionId, Vec<Arc<Queue>>>>);
-
-impl Watched {
-    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Vec<Arc<Queue>>>> {
-        // The map is consistent between any two statements, so a panic elsewhere does not spoil it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn queues(&self, session: SessionId) -> Vec<Arc<Queue>> {
-        self.sessions().get(&session).cloned().unwrap_or_default()
-    }
-}
-
-/// A queue's place among those of its session, as long as this lives.
-pub(super) struct Watching {
-    watched: Arc<Watched>,
-    pub(super) session: SessionId,
-    queue: Arc<Queue>,
-}
-
-impl Watching {
-    fn begin(watched: &Arc<Watched>, session: SessionId, queue: &Arc<Queue>) -> Self {
-        watched.sessions().entry(session).or_default().push(Arc::clone(queue));
-        Self { watched: Arc::clone(watched), session, queue: Arc::clone(queue) }
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        let mut sessions = self.watched.sessions();
-        if let Some(queues) = sessions.get_mut(&self.session) {
-            queues.retain(|queue| !Arc::ptr_eq(queue, &self.queue));
-            if queues.is_empty() {
-                sessions.remove(&self.session);
             }
         }
     }

@@ -9,7 +9,7 @@ use dispatch_core::{
     ports::{Records, RecordsError, SessionView},
 };
 
-use super::subscription::BATCH;
+use super::frames::BATCH;
 
 /// A session as it stood right after the frame at [`Self::seq`].
 #[derive(Debug, Clone, PartialEq)]

@@ -10,14 +10,11 @@ use dispatch_core::{
 use tokio::time::timeout;
 
 use super::{
-    frames::Frames,
-    publisher::Watching,
+    frames::{BATCH, Frames},
     queue::{Queue, Queued},
     snapshot::SessionSnapshot,
+    watched::Watching,
 };
-
-/// How many frames are read from the record at once. A frame holds at most 64 KiB of text.
-pub(super) const BATCH: usize = 128;
 
 /// What a subscriber is handed.
 #[derive(Debug, Clone, PartialEq)]
