@@ -10,11 +10,7 @@ use dispatch_core::{
     task::{Claim, Name, TerminalReason},
 };
 
-use crate::{
-    contained::contained,
-    store_calls::persistently,
-    turn::{Ports, TurnConfig},
-};
+use crate::{contained::contained, ports::Ports, store_calls::persistently, turn::TurnConfig};
 
 /// How a turn will reach its agent, decided before it begins.
 pub(crate) struct Course {

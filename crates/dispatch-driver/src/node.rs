@@ -19,10 +19,11 @@ use crate::{
     inbox::{Signal, inbox},
     kept::Kept,
     lease::{Keeper, News, Pace, listen},
+    ports::Ports,
     random::random_bytes,
     running::Running,
     store_calls::persistently,
-    turn::{Ports, TurnConfig, TurnReport, run_turn_of},
+    turn::{TurnConfig, TurnReport, run_turn_of},
 };
 
 /// What a node is started with.

@@ -14,9 +14,9 @@ use dispatch_core::{
 
 use crate::{
     kept::Kept,
+    ports::Ports,
     random::random_bytes,
     store_calls::persistently,
-    turn::Ports,
     writer::{Lost, Writer},
 };
 

@@ -17,12 +17,13 @@ use dispatch_core::{
 };
 use tokio::task::JoinSet;
 
-use super::{Ports, TurnConfig, TurnReport};
+use super::{config::TurnConfig, report::TurnReport};
 use crate::{
     conversation::OwnConversation,
     course::Course,
     inbox::Inbox,
     kept::Kept,
+    ports::Ports,
     session::{News, Session},
     settler::Settler,
     timers::Timers,

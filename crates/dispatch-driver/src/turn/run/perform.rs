@@ -17,7 +17,7 @@ use dispatch_core::{
 use super::{Answered, RunningTurn};
 use crate::{
     random::random_bytes, request_ids, session::Session, settler::Settler, store_calls::persistently,
-    turn::TurnReport, workspace_calls::WorkspaceCalls,
+    turn::report::TurnReport, workspace_calls::WorkspaceCalls,
 };
 
 impl RunningTurn {

@@ -1,81 +1,24 @@
-//! One turn: the machine in the middle, the world around it.
-
-mod run;
+//! From a claim to what its turn came to.
 
 use std::sync::Arc;
 
 use dispatch_core::{
     agent::Failure,
-    ids::ChangeId,
-    permission::PermissionRule,
-    ports::{Agents, Publisher, Store, Workspace, WriteAnswer},
-    profile::TurnLimits,
-    task::{Claim, Name, TaskState, TerminalReason},
+    ports::WriteAnswer,
+    task::{Claim, Name},
     turn::Outcome,
 };
 
+use super::{config::TurnConfig, report::TurnReport, run::RunningTurn};
 use crate::{
     contained::ContainedPublisher,
     course::{Course, Hindrance},
     inbox::Inbox,
     kept::Kept,
+    ports::Ports,
     settler::Settler,
     writer::Writer,
 };
-use run::RunningTurn;
-
-/// The world as a turn needs it.
-#[derive(Clone)]
-pub struct Ports {
-    /// The durable record.
-    pub store: Arc<dyn Store>,
-    /// Worktrees and checkpoints.
-    pub workspace: Arc<dyn Workspace>,
-    /// The agents that can be reached.
-    pub agents: Arc<dyn Agents>,
-    /// Who watches.
-    pub publisher: Arc<dyn Publisher>,
-}
-
-/// What is the same for all turns of a node.
-#[derive(Debug, Clone)]
-pub struct TurnConfig {
-    /// Their limits.
-    pub limits: TurnLimits,
-    /// The rules by which permission requests are answered under the policy `auto`.
-    pub rules: Arc<[PermissionRule]>,
-    /// What their processes are tagged with.
-    pub run_tag: String,
-    /// Whether a task whose agent is missing may run natively instead.
-    pub may_fall_back: bool,
-}
-
-impl TurnConfig {
-    /// The default limits, no rules, no falling back.
-    #[must_use]
-    pub fn new(run_tag: impl Into<String>) -> Self {
-        let limits = TurnLimits::default();
-        Self { limits, rules: Arc::default(), run_tag: run_tag.into(), may_fall_back: false }
-    }
-}
-
-/// How a turn ended, as far as this node knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TurnReport {
-    /// It was settled like this.
-    Settled {
-        /// The task's final state.
-        state: TaskState,
-        /// Why.
-        reason: TerminalReason,
-        /// The change that was queued.
-        change: Option<ChangeId>,
-    },
-    /// Its task is pending again.
-    Requeued,
-    /// Its end is written by somebody else: the lease or the store was lost.
-    Abandoned,
-}
 
 /// Runs one turn to its end. When this returns, nothing of it runs any more.
 pub async fn run_turn(ports: &Ports, config: &TurnConfig, claim: Claim, inbox: Inbox) -> TurnReport {
