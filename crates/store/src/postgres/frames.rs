@@ -10,8 +10,8 @@ use tokio_postgres::Row;
 
 use super::{
     db::{Db, Step, Tx},
+    locks::LOCK_SESSION,
     noted,
-    queue::LOCK_SESSION,
     tasks::at_most,
 };
 use crate::{

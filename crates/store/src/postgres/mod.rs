@@ -24,6 +24,7 @@ mod db;
 mod frames;
 mod host;
 mod listener;
+mod locks;
 mod node;
 mod noted;
 mod notifier;

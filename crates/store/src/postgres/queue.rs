@@ -10,6 +10,7 @@ use dispatch_core::{
 use super::{
     db::{Db, Tx},
     frames::{self, Answered, Source},
+    locks::LOCK_SESSION_OF_TASK,
     tasks,
 };
 use crate::{
@@ -17,14 +18,6 @@ use crate::{
     fault::{BadRow, Fault},
     rows::Stage,
 };
-
-/// Holds a session: before any of its tasks that run or wait is changed.
-pub(super) const LOCK_SESSION: &str = "SELECT num FROM session WHERE id = $1 FOR NO KEY UPDATE";
-/// The same by its row.
-pub(super) const LOCK_SESSION_ROW: &str = "SELECT num FROM session WHERE num = $1 FOR NO KEY UPDATE";
-/// The same by one of its tasks.
-pub(super) const LOCK_SESSION_OF_TASK: &str =
-    "SELECT num, id FROM session WHERE num = (SELECT session FROM task WHERE id = $1) FOR NO KEY UPDATE";
 
 /// A statement of its own, so that it sees what the last holder of the session left.
 pub(super) const PROMOTE: &str = "UPDATE task SET state = 'ready'

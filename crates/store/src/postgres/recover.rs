@@ -13,9 +13,8 @@ use super::{
     PostgresStore, aside,
     db::Tx,
     frames::{self, Answered, Source},
-    node,
-    queue::{LOCK_SESSION, LOCK_SESSION_OF_TASK, LOCK_SESSION_ROW},
-    sessions, turns,
+    locks::{LOCK_SESSION, LOCK_SESSION_OF_TASK, LOCK_SESSION_ROW},
+    node, sessions, turns,
 };
 use crate::{
     end::End,

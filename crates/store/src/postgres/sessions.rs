@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 
 use super::{
     db::{Db, Tx},
-    queue::LOCK_SESSION,
+    locks::LOCK_SESSION,
     tasks::Clauses,
 };
 use crate::{

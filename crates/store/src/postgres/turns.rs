@@ -13,8 +13,9 @@ use super::{
     changes, conversations,
     db::{Db, Tx},
     frames::{self, Answered, Source},
+    locks::LOCK_SESSION,
     noted::CLOSE_ALL,
-    queue::{self, LOCK_SESSION},
+    queue,
     text::shown,
 };
 use crate::{
