@@ -26,7 +26,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{folder::private_file, open::OpenError};
+use super::{folder::private_file, open_error::OpenError};
 
 /// How long in-process wake-ups alone have to do before inotify is tried again.
 const RETRY: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::open::OpenError;
+use super::open_error::OpenError;
 
 /// The data folder's paths.
 pub(super) struct Folder {

@@ -21,6 +21,7 @@ mod lookup;
 mod node;
 mod offers;
 mod open;
+mod open_error;
 mod permissions;
 mod place;
 mod projects;
@@ -37,5 +38,6 @@ mod turns;
 mod warm;
 mod writer;
 
-pub use open::{OpenError, SCHEMA};
+pub use open::SCHEMA;
+pub use open_error::OpenError;
 pub use store::SqliteStore;

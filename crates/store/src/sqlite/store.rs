@@ -9,11 +9,7 @@ use std::{
 use dispatch_core::ids::NodeId;
 
 use super::{
-    bell::Bell,
-    folder::Folder,
-    open::{OpenError, open_writer},
-    readers::Readers,
-    writer::Writer,
+    bell::Bell, folder::Folder, open::open_writer, open_error::OpenError, readers::Readers, writer::Writer,
 };
 use crate::node_lock::NodeLock;
 
