@@ -14,7 +14,9 @@
 mod aside;
 mod bell;
 mod changes;
+mod claim;
 mod conversations;
+mod create;
 mod folder;
 mod frames;
 mod lookup;

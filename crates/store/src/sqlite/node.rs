@@ -8,7 +8,7 @@ use dispatch_core::{
 };
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::{lookup::text, recover, store::Nodes, writer::Write};
+use super::{lookup::text, store::Nodes, writer::Write};
 use crate::{
     fault::Fault,
     fresh::now,
@@ -56,12 +56,8 @@ pub(super) fn is_live(tx: &Transaction<'_>, folder: &Path, node: NodeId) -> Resu
 }
 
 /// Gives the node up; its turns are any recovery's from now on.
-pub(super) fn leave(tx: &Write<'_>, nodes: &Nodes, node: NodeId) -> Result<(), Fault> {
+pub(super) fn leave(tx: &Transaction<'_>, node: NodeId) -> rusqlite::Result<()> {
     tx.prepare_cached("UPDATE node SET left = 1 WHERE id = ?1")?.execute([node.to_string()])?;
-    recover::abandon(tx, &node.to_string())?;
-    if let Some(lock) = nodes.held().remove(&node) {
-        lock.release();
-    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use dispatch_core::{
 use rusqlite::Transaction;
 
 use super::{
-    SqliteStore, changes, conversations, frames,
+    SqliteStore, changes, conversations, create, frames,
     lookup::{id_by_prefix, number, text},
     node, permissions, projects, queue, resume, sessions, tasks, warm,
     writer::{Durable, Write},
@@ -65,7 +65,7 @@ impl Records for SqliteStore {
 
     async fn create_task(&self, new: NewTask) -> Result<Task, RecordsError> {
         let nodes = self.nodes.clone();
-        self.act("recording a task", move |tx| tasks::create(tx, &nodes.folder, &new)).await
+        self.act("recording a task", move |tx| create::create(tx, &nodes.folder, &new)).await
     }
 
     async fn task(&self, id: TaskId) -> Result<Task, RecordsError> {

@@ -16,7 +16,7 @@ use dispatch_core::{
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::{
-    SqliteStore, changes, conversations, frames, node, offers, permissions, queue, recover, turns,
+    SqliteStore, changes, claim, conversations, frames, node, offers, permissions, recover, turns,
     turns::Turn,
     warm,
     writer::{Durable, Write},
@@ -85,7 +85,15 @@ impl Store for SqliteStore {
 
     async fn leave(&self, lease: &Lease) -> Result<(), StoreError> {
         let (nodes, node) = (self.nodes.clone(), lease.node);
-        self.write("leaving", Durable::Soon, move |tx| node::leave(tx, &nodes, node)).await
+        self.write("leaving", Durable::Soon, move |tx| {
+            node::leave(tx, node)?;
+            recover::abandon(tx, &node.to_string())?;
+            if let Some(lock) = nodes.held().remove(&node) {
+                lock.release();
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn recover(&self) -> Result<Vec<Recovered>, StoreError> {
@@ -98,7 +106,7 @@ impl Store for SqliteStore {
         if !self.nodes.held().contains_key(&node) {
             return Ok(vec![]);
         }
-        self.write("claiming", Durable::Soon, move |tx| queue::claim(tx, node, &request)).await
+        self.write("claiming", Durable::Soon, move |tx| claim::claim(tx, node, &request)).await
     }
 
     fn wakeups(&self) -> Box<dyn Wakeups> {

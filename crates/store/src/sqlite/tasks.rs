@@ -1,26 +1,11 @@
-//! Tasks.
+//! Tasks, read.
 
-use std::path::Path;
-
-use dispatch_core::{
-    ids::TaskId,
-    ports::TaskFilter,
-    task::{NewTask, Task},
-};
+use dispatch_core::{ids::TaskId, ports::TaskFilter, task::Task};
 use rusqlite::{OptionalExtension, Row, Transaction, types::Value};
 
-use super::{
-    aside,
-    lookup::{limit, maybe_text, text},
-    node,
-    place::Place,
-    queue,
-    writer::Write,
-};
+use super::lookup::{limit, maybe_text, text};
 use crate::{
-    admission::{check_input, without_its_node},
     fault::{BadRow, Fault},
-    fresh::now,
     rows::{Stage, TaskRow, or_left_out},
 };
 
@@ -110,42 +95,4 @@ pub(super) fn tasks(tx: &Transaction<'_>, filter: &TaskFilter) -> Result<Vec<Tas
     let mut found = tx.prepare_cached(&sql)?;
     let rows = found.query_map(rusqlite::params_from_iter(values), task_row)?;
     Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().filter_map(|row| or_left_out(row.read())).collect())
-}
-
-/// Makes a task and what it lacks (SPEC T3), once for an id.
-pub(super) fn create(tx: &Write<'_>, nodes: &Path, new: &NewTask) -> Result<Task, Fault> {
-    let id = new.id.to_string();
-    let made = tx.prepare_cached("SELECT 1 FROM task WHERE id = ?1")?.exists([&id])?;
-    if made {
-        return task(tx, new.id);
-    }
-    check_input(new)?;
-    if let Some(node) = new.attended_by
-        && !node::is_live(tx, nodes, node)?
-    {
-        return Err(without_its_node(node));
-    }
-    let now = now();
-    let place = Place::find_or_make(tx, new, now)?;
-    tx.prepare_cached(
-        "INSERT INTO task (id, project, session, chat, from_chat, agent, attended_by, state, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8)",
-    )?
-    .execute((
-        id,
-        place.project,
-        place.session,
-        place.chat,
-        new.session.is_some() || new.chat.is_some(),
-        queue::agent_column(new.options.agent.as_ref()),
-        new.attended_by.map(|node| node.to_string()),
-        now.0,
-    ))?;
-    let task = tx.last_insert_rowid();
-    let options = serde_json::to_string(&new.options)?;
-    tx.prepare_cached("INSERT INTO task_input (task, input, options, permissions) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((task, &new.input, options, new.permissions.as_str()))?;
-    aside::add_user_message(tx, task)?;
-    queue::promote(tx, place.session)?;
-    Ok(task_at(tx, task)??)
 }
